@@ -1,7 +1,7 @@
 // Every coded error that a client can receive, in one table. docs/reference/errors.md lists the same codes; a test
 // compares the two, and another one checks that each is raised somewhere.
 
-/** What a code means: its HTTP status, and whether the same request may succeed later without a change. */
+/** A code's HTTP status, meaning, and whether the same request may succeed later. */
 interface Code {
   readonly status: number
   readonly retryable: boolean
@@ -38,7 +38,7 @@ export const CODES = {
   FW_FORBIDDEN_HOST: code(403, 'the node does not accept the name in Host'),
   FW_FORBIDDEN: code(
     403,
-    'the token or the key lacks the right that this needs, or the application refuses it; `application` is its code',
+    'the token or the key lacks the required right, or the application refuses the request; `application` is its code',
   ),
   FW_PRODUCER_FENCED: code(403, 'Durable Streams: a newer epoch of the producer has written since'),
   FW_TOO_MANY_MEMBERS: code(
@@ -59,7 +59,7 @@ export const CODES = {
     'Durable Streams: the stream exists with another content type, life or state',
   ),
   FW_STREAM_SEQUENCE: code(409, 'Durable Streams: Stream-Seq or Producer-Seq is not the next'),
-  FW_OFFSET_GONE: code(410, 'Durable Streams: what is after the offset cannot be read any more'),
+  FW_OFFSET_GONE: code(410, 'Durable Streams: events after the offset are no longer available'),
   FW_HEAD_MOVED: code(412, 'the head of the channel is not the required one; `head` is the current one'),
   FW_TOO_LARGE: code(413, 'an event or a request is larger than the limit'),
   FW_URL_TOO_LONG: code(414, 'the URL is longer than 32 KiB'),
@@ -76,9 +76,9 @@ export const CODES = {
   FW_LOG_REFUSED: code(500, 'the log refuses this permanently: its operator has to change something'),
   FW_TRANSFER_ENCODING: code(501, 'the body has a transfer coding other than chunked'),
   FW_NOT_SUPPORTED: code(501, 'fanwire does not support this part of the protocol'),
-  FW_TOO_MANY_CONNECTIONS: code(503, 'the node holds as many connections as it may', true),
-  FW_TOO_MANY_FOLLOWED: code(503, 'the node follows as many channels as it may', true),
-  FW_TOO_MANY_FILTERS: code(503, 'the node has as many different filters of a channel as it may', true),
+  FW_TOO_MANY_CONNECTIONS: code(503, 'the node has reached its limit of connections', true),
+  FW_TOO_MANY_FOLLOWED: code(503, 'the node has reached its limit of followed channels', true),
+  FW_TOO_MANY_FILTERS: code(503, 'the node has reached its limit of different filters of a channel', true),
   FW_LOG_UNAVAILABLE: code(503, 'the log cannot be reached, or cannot confirm that it holds the event', true),
   FW_HOOK_FAILED: code(503, 'the application did not give a usable answer', true),
   FW_OVERLOADED: code(503, 'the node is overloaded, and accepts no new connections and reads', true),
@@ -103,16 +103,16 @@ export function errorTable(): string {
 export class FanwireError extends Error {
   override readonly name = 'FanwireError'
   readonly code: ErrorCode
-  /** What is wrong with the credentials, for `WWW-Authenticate` (RFC 6750 section 3.1). */
+  /** Why the credentials do not suffice, for `WWW-Authenticate` (RFC 6750 section 3.1). */
   readonly challenge: 'invalid_token' | 'insufficient_scope' | undefined
-  /** Ms until a retry makes sense, if known. */
+  /** Ms until a retry can succeed, if known. */
   readonly retry: number | undefined
   /** The head of the channel, if that is the reason. */
   readonly head: string | undefined
   /** The application's own code, if the application refuses. */
   readonly application: number | string | undefined
 
-  /** `message` says what is wrong and what to do about it; it never repeats secrets or unbounded input. */
+  /** `message` explains the problem and the remedy. It never repeats secrets or unbounded input. */
   constructor(
     code: ErrorCode,
     message: string,
@@ -135,7 +135,7 @@ export class FanwireError extends Error {
     return CODES[this.code].status
   }
 
-  /** The same request may succeed later: the response has `Retry-After`. */
+  /** Whether the same request may succeed later: then the response has `Retry-After`. */
   get retryable(): boolean {
     return CODES[this.code].retryable
   }
@@ -156,7 +156,7 @@ export class FanwireError extends Error {
   }
 }
 
-/** Client text, short and on one line, to be quoted in a message. */
+/** Quotes a client's text in a message, short and on one line. */
 export function quote(text: unknown, most = 80): string {
   const whole = String(text)
   return JSON.stringify(whole.length > most ? `${whole.slice(0, most)}…` : whole)

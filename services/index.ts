@@ -1,4 +1,4 @@
-// The package's exports for programs: a node inside the own process, and the objects that every wire delivers.
+// The package's exports for programs: a node in the same process, and the types of delivered objects.
 
 import { type Config, ConfigError, readConfig } from './config/config.ts'
 import { drain } from './node/drain.ts'
@@ -27,7 +27,7 @@ export interface Gap {
 }
 
 export interface FanwireNode {
-  /** Without a slash at the end, such as `http://127.0.0.1:8080`. */
+  /** The node's URL without a slash at the end, such as `http://127.0.0.1:8080`. */
   readonly url: string
   /** Closes its connections over `FANWIRE_DRAIN`, as SIGTERM does; `at-once` closes them immediately. */
   close(how?: 'at-once'): Promise<void>

@@ -1,11 +1,11 @@
 #!/usr/bin/env node
-// The command: a tool, a command that starts no node, or the settings and then a node.
+// The command `fanwire`: runs a tool or a command, or reads the settings and starts a node.
 
 import { runCommand } from './commands/index.ts'
 import { type Config, ConfigError, readConfig } from './config/config.ts'
 import { runTool } from './tools.ts'
 
-/** Exit codes: the request can't be carried out, and the request itself is wrong. */
+/** Exit codes: the command failed, and the arguments are wrong. */
 const FAILED = 1
 const MISUSED = 2
 
@@ -31,7 +31,7 @@ async function main(): Promise<void> {
   const args = first === 'start' ? rest : process.argv.slice(2)
   const code = (await runTool(args)) ?? (await runCommand(args))
   if (code !== undefined) {
-    // A pipe accepts printed output only when its reader reads.
+    // Waits until the reader of a pipe has accepted the output.
     await new Promise(resolve => process.stdout.write('', resolve))
     process.exit(code)
   }

@@ -1,7 +1,7 @@
 // Signals that ask a process to stop. One Ctrl-C may arrive twice: the terminal signals every process, and npm and npx
 // forward it to their child as well.
 
-/** What a terminal or a service manager sends. */
+/** The signals with which a terminal or a service manager stops a process. */
 export const STOP_SIGNALS = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM'] as const
 
 export type StopSignal = (typeof STOP_SIGNALS)[number]
@@ -10,9 +10,8 @@ export type StopSignal = (typeof STOP_SIGNALS)[number]
 const ECHO_MS = 500
 
 /**
- * Calls `stop` for the first signal, and `again` for each later one that is not an echo; without `again` the system ends
- * the process. The listeners stay until the result is called: without one, even for a moment between two signals, the
- * system would end the process.
+ * Calls `stop` for the first signal, and `again` for each later one that is not an echo. Without `again`, the system ends
+ * the process. The listeners stay until the result is called, since without them the system would end the process.
  */
 export function onStop(
   signals: readonly StopSignal[],

@@ -1,4 +1,4 @@
-// URLs that come from outside.
+// Parses URLs from clients and settings.
 
 /** Parses a URL; undefined if the text is not one. */
 export function urlOf(text: string, base?: string): URL | undefined {

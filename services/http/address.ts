@@ -1,4 +1,4 @@
-// The owner of a request by its address: that of its socket, or the one that trusted proxies report.
+// Identifies the owner of a request by its address: the socket's, or the one that trusted proxies report.
 
 import { BlockList, isIP, isIPv6, type Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
@@ -41,7 +41,7 @@ function trustOf(trusted: TrustedProxies | undefined): Trust | undefined {
   return address => isIP(address) !== 0 && list.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
 }
 
-/** The most hops that are examined: nobody has more of them. */
+/** The maximum number of hops that are examined. */
 const MOST_HOPS = 32
 
 export class Addresses {
@@ -62,7 +62,7 @@ export class Addresses {
     return this.#trusts?.(plainOf(remoteAddress), 0) ? undefined : ownerOf(remoteAddress)
   }
 
-  /** If both headers are present and differ, a client has added one that its proxy does not know. */
+  /** The client behind trusted proxies. If both headers differ, the client has added one that its proxy does not know. */
   #behind(socket: string, { headers }: FastifyRequest['raw']): string {
     const { forwarded, 'x-forwarded-for': list } = headers
     const standard = forwarded === undefined ? undefined : this.#client(socket, forElements(forwarded))
@@ -71,7 +71,7 @@ export class Addresses {
     return standard === undefined || standard === usual ? usual : socket
   }
 
-  /** The rightmost untrusted one. Anything before an invalid address comes from an unknown sender. */
+  /** The rightmost untrusted address. Anything before an invalid address comes from an unknown sender. */
   #client(socket: string, said: readonly string[]): string {
     let client = socket
     for (let hop = 0; hop < Math.min(said.length, MOST_HOPS); hop++) {
@@ -84,7 +84,7 @@ export class Addresses {
   }
 }
 
-/** Quoted text, closed. */
+/** Text whose quotes are all closed. */
 const QUOTED = /^(?:[^"]|"(?:[^"\\]|\\.)*")*$/
 
 /**
@@ -113,7 +113,7 @@ export function addressOf(request: FastifyRequest): string {
   return request.server.fanwire.addresses.of(request)
 }
 
-/** A request's party for limits. Holds on to the request. */
+/** A request's party for limits. Keeps a reference to the request. */
 export function partyOf(request: FastifyRequest): Publishing {
   return new Requester(request)
 }
@@ -133,7 +133,7 @@ class Requester implements Publishing {
     return askerOf(this.#request)
   }
 
-  /** Most nodes have no limit that needs it. */
+  /** Computed on demand, since most nodes have no limit that needs it. */
   get address(): string {
     return addressOf(this.#request)
   }

@@ -28,13 +28,13 @@ export function askerOf(request: FastifyRequest): Asker {
   return asker
 }
 
-/** Raises FW_FORBIDDEN, FW_HOOK_FAILED. The request's identity receives the application's grants. */
+/** Adds the application's grants to the request's identity. Raises FW_FORBIDDEN, FW_HOOK_FAILED. */
 export async function askFor(request: FastifyRequest, wishes: Iterable<Wish>): Promise<void> {
   const { access } = request.server.fanwire
   request.identity = await withWishes(access, request.identity, wishes, () => askerOf(request))
 }
 
-/** The same for reads. */
+/** Like `askFor`, for reads. */
 export function askToRead(
   request: FastifyRequest,
   { channels, starts }: { readonly channels: readonly string[]; readonly starts: readonly Start[] },

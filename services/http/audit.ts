@@ -5,17 +5,17 @@ import type { Commands } from '../broker/control/commands.ts'
 import type { Identity } from '../broker/access/identity.ts'
 import type { Position } from '../broker/event/position.ts'
 
-/** Never a secret: the id of a key, or a user. */
+/** The caller's name, never a secret: the id of a key, or a user. */
 function whoOf({ kind, key, user }: Identity): string {
   return kind === 'anonymous' ? 'anybody' : key === undefined ? `user ${user}` : `key ${key}`
 }
 
-/** Logs the identity, the operation and its target; the time is the line's own. */
+/** Logs the identity, the operation and its target. */
 export function audit({ log, identity }: FastifyRequest, what: string, target: object): void {
   log.info({ audit: true, who: whoOf(identity), what, target }, 'server control')
 }
 
-/** Sends a command to all nodes, which carry it out on receipt. Raises LogUnavailable. */
+/** Sends a command to all nodes, which execute it on receipt. Raises LogUnavailable. */
 export async function sendToAll<Type extends keyof Commands>(
   request: FastifyRequest,
   type: Type,

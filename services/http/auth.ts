@@ -21,13 +21,13 @@ declare module 'fastify' {
   }
 
   interface FastifyContextConfig {
-    /** A request with this parameter belongs to that session, whatever other credentials it has. */
+    /** The name of a parameter with a session id: such a request belongs to that session, whatever its credentials. */
     session?: string
-    /** Credentials are not needed: everybody who reaches the route may have the response. */
+    /** Set if the route needs no credentials. */
     anonymous?: true
-    /** Cookies that may hold a token here, besides that of the settings: the first one present counts. */
+    /** Further cookies that may contain a token on this route. The first one present counts. */
     tokenCookies?: readonly string[]
-    /** Another name of the token's parameter here. */
+    /** Another name of the token's parameter on this route. */
     tokenParameter?: string
     /** The route issues tickets, so it needs the claims to store. */
     claims?: true
@@ -62,7 +62,7 @@ function channelTokensOf({ query }: FastifyRequest): readonly string[] {
   return typeof tokens === 'string' ? [tokens] : tokens
 }
 
-/** The most channel tokens of one request: each costs a signature. */
+/** The maximum number of channel tokens in one request, since each costs a verification. */
 const MOST_CHANNEL_TOKENS = 32
 
 /** Whether the application identifies clients without credentials. */
@@ -93,7 +93,7 @@ function identify(request: FastifyRequest): Soon<Presented> {
   return complete ? presented : identifyFurther(request, presented)
 }
 
-/** Also the checks that have to wait. */
+/** The parts of `identify` that have to wait. */
 async function identifyFurther(request: FastifyRequest, shown: Soon<Presented>): Promise<Presented> {
   const { access } = request.server.fanwire
   const { claims, identity: presented } = await shown
@@ -152,7 +152,7 @@ function isBare(request: FastifyRequest): boolean {
   return values.ticket === undefined && values.token === undefined && values.channel_token === undefined
 }
 
-/** Whether it continues an existing session. */
+/** Whether the request continues an existing session. */
 function ofSession({ query, route }: FastifyRequest): boolean {
   const id = route.session === undefined ? undefined : (query as Record<string, unknown>)[route.session]
   return id !== undefined && id !== ''

@@ -6,13 +6,13 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { FanwireError } from '../errors.ts'
 import { ByteAccumulator } from './byte-accumulator.ts'
 
-/** How long a body may take, ms: between two pieces of it, and altogether. */
+/** How long a body may take, ms: between two pieces, and in total. */
 export interface BodyTimes {
   readonly idle: number
   readonly total: number
 }
 
-/** For bodies that are held as a whole. */
+/** The times for bodies that are read as a whole. */
 export const BODY_TIMES: BodyTimes = { idle: 30_000, total: 300_000 }
 
 const NOTHING = Buffer.alloc(0)
@@ -31,7 +31,7 @@ export class RequestBody {
   #wake = () => {}
   readonly #onReadable = () => this.#wake()
   readonly #onEnd = () => {
-    // Over HTTP/2 a cut body ends like any other, after an event that reports the cut.
+    // Over HTTP/2, a cut body ends like any other, after an event that reports the cut.
     if (this.#failure === undefined) this.#ended = true
     this.#wake()
   }
@@ -69,7 +69,7 @@ export class RequestBody {
     }
   }
 
-  /** All of it. Raises FW_TOO_LARGE with `tooLarge` beyond `limit` bytes, FW_REQUEST_TIMEOUT, FW_BAD_REQUEST. */
+  /** The whole body. Raises FW_TOO_LARGE with `tooLarge` beyond `limit` bytes, FW_REQUEST_TIMEOUT, FW_BAD_REQUEST. */
   async whole(limit: number, tooLarge: string, times: BodyTimes): Promise<Buffer> {
     const late = () => this.#fail(new FanwireError('FW_REQUEST_TIMEOUT', 'the body did not arrive in time'))
     const idle = setTimeout(late, times.idle)
@@ -88,7 +88,7 @@ export class RequestBody {
     }
   }
 
-  /** `next` returns nothing more. */
+  /** Ends the reading: `next` returns undefined. */
   stop(): void {
     this.#stopped = true
     this.#wake()
@@ -137,8 +137,8 @@ export async function wholeBody(
 }
 
 /**
- * A body that arrived with its head, as small ones do: then no listener and no timeout are needed. Undefined if there
- * is more to come.
+ * A body that arrived with its head, as small ones do, so that no listener and no timeout are needed. Undefined if it is
+ * incomplete.
  */
 function arrived({ raw }: FastifyRequest): Buffer | undefined {
   // HTTP/2 reports a cut body as complete.

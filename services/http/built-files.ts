@@ -20,7 +20,7 @@ interface File {
   readonly etag: string
 }
 
-/** A GET of `path` returns `file` to everybody, named from dist/ on: it is read at the first request, then cached. */
+/** Serves `file`, relative to dist/, at `path` to everybody. It is read at the first request, then cached. */
 export function serveBuilt(
   app: FastifyInstance,
   path: string,

@@ -4,7 +4,7 @@
 export class ByteAccumulator {
   #bytes: Buffer | undefined
   #length = 0
-  /** `#bytes` was made here, so what lies beyond `#length` is free. */
+  /** Whether `#bytes` was allocated here, so that the bytes after `#length` are free. */
   #own = false
 
   get length(): number {

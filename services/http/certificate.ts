@@ -1,14 +1,14 @@
-// The TLS certificate of PORT: read from two files, and re-read whenever they change.
+// The TLS certificate of PORT. It is read from two files, and again whenever they change.
 
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
 import { createSecureContext } from 'node:tls'
 import type { FastifyBaseLogger } from 'fastify'
 
-/** How often the files are checked, ms. This also sees what watching may miss: symbolic links, other file systems. */
+/** How often the files are checked, ms. Polling also notices changes of symbolic links, and on other file systems. */
 const LOOK_EVERY = 2000
 
-/** Certificate or key can't be used. The message is for the user, names the setting, and contains no secrets. */
+/** The certificate or its key can't be used. The message is for the user, names the setting, and contains no secrets. */
 export class CertificateRefused extends Error {
   override readonly name = 'CertificateRefused'
 }
@@ -26,7 +26,7 @@ export interface Pair {
 }
 
 export class Certificate {
-  /** The newest pair that could be used. */
+  /** The newest usable pair. */
   pair: Pair
   readonly #files: CertificateFiles
   readonly #logger: FastifyBaseLogger
@@ -51,7 +51,7 @@ export class Certificate {
     return new Certificate(files, logger, state, pair)
   }
 
-  /** From now on calls `use` with each new pair. A pair that can't be used is logged, and the old one stays. */
+  /** Calls `use` with each new pair. Logs a pair that can't be used, and keeps the old one. */
   watch(use: (pair: Pair) => void, every = LOOK_EVERY): void {
     const look = async () => {
       await this.#look(use)
@@ -69,7 +69,7 @@ export class Certificate {
     const state = await stateOf(this.#files)
     const still = state === this.#seen
     this.#seen = state
-    // Two files are not replaced at the same moment: waits until both have been left alone for a while.
+    // The two files are not replaced at the same time: waits until neither has changed for a while.
     if (!still || state === this.#read || this.#closed) return
     this.#read = state
     try {

@@ -17,15 +17,15 @@ export interface Held {
   readonly wire: string
   /** Names of the channels that it reads. */
   readonly channels: readonly string[]
-  /** Its position in one of them; undefined if that is unknown. */
+  /** Its position in a channel; undefined if that is unknown. */
   positionIn(channel: string): Position | undefined
-  /** What its grant let through when it began to read; undefined if that is unknown. */
+  /** Its rights in a channel when it began to read; undefined if they are unknown. */
   grantIn?(channel: string): ReadGrant | undefined
-  /** Its socket is full: it accepts no data. */
+  /** Whether its socket is full: it accepts no data. */
   readonly blocked?: boolean
   /** Sends the client the reason, and ends. */
   end(reason: CloseReason): void
-  /** Takes one channel from the client. False: it was the last one, or the wire can't report that, and it has ended. */
+  /** Drops a channel. Returns false if the client was ended instead: it was the last one, or the wire can't report it. */
   drop?(channel: string, reason: CloseReason): boolean
 }
 
@@ -50,28 +50,28 @@ function lapsedReason(kind: Identity['kind'], lapse: Lapse): CloseReason {
   return { code: 4401, reason, retry: 1000, lapsed: 'credentials', expired: lapse === 'expired' }
 }
 
-/** What granted a channel is not valid any more: a channel token, or the application's response, which is asked again. */
+/** The reason if a channel's grant is no longer valid: a channel token, or the application's response. */
 function lapsedGrantReason({ source, lapse }: LapsedGrant): CloseReason {
   if (source !== 'hook') return lapsedReason('token', lapse)
   return { code: 4401, reason: `grant ${lapse}`, retry: 1000, lapsed: 'grant', expired: lapse === 'expired' }
 }
 
-/** The client may not read this channel any more. */
+/** The reason if the client has lost the right to read a channel. */
 function forbidden(channel: string): CloseReason {
   return about(`may not read ${channel} any more`)
 }
 
-/** The server took the channel from the client. */
+/** The reason if the server unsubscribed the client from a channel. */
 function unsubscribed(channel: string): CloseReason {
   return about(`unsubscribed from ${channel}`)
 }
 
-/** RFC 6455 section 5.5 leaves 123 bytes. Names of channels are ASCII. */
+/** A reason of at most 123 bytes (RFC 6455 section 5.5). Names of channels are ASCII. */
 function about(reason: string): CloseReason {
   return { code: 4403, reason: reason.slice(0, 123), retry: 1000 }
 }
 
-/** The same as the response to a held request. */
+/** The error for a held request that is ended with this reason. */
 export function refusalOf({ code, reason, lapsed }: CloseReason): FanwireError {
   if (code === 4403) return new FanwireError('FW_FORBIDDEN', reason, { challenge: 'insufficient_scope' })
   if (lapsed === 'credentials') {
@@ -85,7 +85,7 @@ export function refusalOf({ code, reason, lapsed }: CloseReason): FanwireError {
 
 /** How often expiries are checked, ms. */
 const TICK_MS = 1000
-/** How long before a session's end the application is asked to prolong it, ms; also the interval of retries. */
+/** How long before a session's end the application is asked to extend it, ms; also the interval of retries. */
 const REFRESH_AHEAD_MS = 5000
 const REFRESH_AGAIN_MS = 2000
 
@@ -104,7 +104,7 @@ class Entry implements Client {
   readonly since = Date.now()
   /** The client as the application sees it; undefined if the application was never asked. */
   readonly asker: Asker | undefined
-  /** When the application is asked to prolong it, ms. */
+  /** When the application is asked to extend the session, ms. */
   refreshAt: number | undefined
   #id: string | undefined
 
@@ -121,7 +121,7 @@ class Entry implements Client {
   }
 }
 
-/** When it, or a channel token of it, ends next, or is to be refreshed. */
+/** The next time when it or one of its channel tokens ends or has to be refreshed. */
 function tickOf({ identity, refreshAt = Infinity }: Entry): number | undefined {
   const next = Math.min(nextEndOf(identity) ?? Infinity, refreshAt)
   const end = next === Infinity ? undefined : next
@@ -138,7 +138,7 @@ export interface ClientLives {
 export class Clients {
   readonly #access: Access
   readonly #clients = new Set<Entry>()
-  /** By the tick in which they end. */
+  /** Clients by the tick in which they end. */
   readonly #ending = new Map<number, Set<Entry>>()
   #timer: NodeJS.Timeout | undefined
   #judging = false
@@ -161,19 +161,19 @@ export class Clients {
     this.#clients.add(client)
     this.#lives?.connected(client)
     this.#schedule(client)
-    // What was decided when the request began may have changed since.
+    // Rights may have changed since the request was checked.
     this.#judge(client)
     return client
   }
 
-  /** It has ended by itself. */
+  /** Removes a client that has ended. */
   remove(client: Client | undefined): void {
     if (!(client instanceof Entry)) return
     if (this.#clients.delete(client)) this.#lives?.disconnected(client)
     this.#unschedule(client)
   }
 
-  /** The client sent a new token. */
+  /** Called when the client has another identity, such as by a new token. */
   renew(client: Client | undefined, identity: Identity): void {
     if (!(client instanceof Entry) || !this.#clients.has(client)) return
     this.#become(client, identity)
@@ -187,7 +187,7 @@ export class Clients {
     this.#schedule(client)
   }
 
-  /** Takes the channel from all of the user's connections that read it. */
+  /** Unsubscribes all of the user's connections from the channel. */
   unsubscribe(user: string, channel: string): void {
     for (const client of [...this.#clients]) {
       if (client.identity.user !== user || !client.held.channels.includes(channel)) continue
@@ -195,14 +195,14 @@ export class Clients {
     }
   }
 
-  /** A user's open connections; with another `which`, some of them. Returns how many. */
+  /** Ends a user's connections for which `which` returns true. Returns their number. */
   end(user: string, reason: CloseReason, which: (client: Client) => boolean = () => true): number {
     const found = [...this.#clients].filter(client => client.identity.user === user && which(client))
     for (const client of found) this.#end(client, reason)
     return found.length
   }
 
-  /** All that are known. */
+  /** All clients. */
   [Symbol.iterator](): Iterator<Client> {
     return this.#clients.values()
   }
@@ -237,7 +237,7 @@ export class Clients {
     }
   }
 
-  /** The filter has changed since it began: it reconnects with its cursor, and gets the new one. */
+  /** Whether the client's filter has changed since it began: then it has to reconnect with its cursor. */
   #isFilteredAnew({ held, identity }: Entry, channel: string): boolean {
     const began = held.grantIn?.(channel)
     return (
@@ -300,7 +300,7 @@ export class Clients {
         : undefined
   }
 
-  /** Does not raise. A session that is not prolonged ends at its time. */
+  /** Asks the application to extend the session, which otherwise ends at its time. Does not raise. */
   async #refresh(client: Entry): Promise<void> {
     const { identity, asker = bareAsker(client.id, client.held.wire) } = client
     client.refreshAt = undefined

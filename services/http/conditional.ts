@@ -15,12 +15,12 @@ export function isShared({ headers, identity }: FastifyRequest): boolean {
   return headers.authorization === undefined && isStranger(identity)
 }
 
-/** A cache policy; authorised responses stay out of shared caches (RFC 9111 section 5.2.2.7). */
+/** A cache policy that keeps responses to credentials out of shared caches (RFC 9111 section 5.2.2.7). */
 export function policyFor(request: FastifyRequest, policy: string): string {
   return isShared(request) ? policy : `private, ${policy}`
 }
 
-/** For entity tags: a body that was cached before one of its events was erased is no longer valid. */
+/** Part of entity tags, since an erasure makes a cached body invalid. */
 export function countErased(events: readonly LogEvent[]): number {
   return events.filter(({ kind }) => kind === 'erased').length
 }

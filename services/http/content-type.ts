@@ -3,7 +3,7 @@
 import type { FastifyRequest, onRequestHookHandler } from 'fastify'
 import { FanwireError } from '../errors.ts'
 
-/** A media type in the usual form: nothing has to be stripped. */
+/** A media type without parameters, in lower case. */
 const BARE = /^[a-z0-9/.+-]+$/
 
 /** The media type without parameters, in lower case; undefined if there is none. */

@@ -1,4 +1,4 @@
-// What all routes of a node share, decorated on Fastify as `app.fanwire`, and the options of a route.
+// The parts of a node that all routes share, as `app.fanwire` on Fastify, and the options of a route.
 
 import { hostname } from 'node:os'
 import { Control } from '../broker/control/control.ts'
@@ -27,19 +27,19 @@ import type { Health } from './health.ts'
 import type { Metrics } from './metrics.ts'
 import { Pressure } from './pressure.ts'
 
-/** All workers behind the address, this one among them. Undefined where the primary does not answer. */
+/** All workers at the address, including this one. Results are undefined if the primary does not answer. */
 export interface Workers {
-  /** Their metrics, added up, as Prometheus text. */
+  /** The sum of their metrics, as Prometheus text. */
   metrics(): Promise<string | undefined>
-  /** Readers in a channel. */
+  /** The number of a channel's readers. */
   readers(channel: string): Promise<number | undefined>
 }
 
-/** Valid on all nodes: replaces a token where no header can be sent. */
+/** Tickets replace a token if no header can be sent. They are valid on all nodes. */
 export interface Tickets {
   /** The longest life of a ticket, ms. */
   readonly longest: number
-  /** Usable once, within `life` ms (30 s) and for as long as the token. Raises LogUnavailable. */
+  /** Issues a ticket, valid once, for `life` ms (default: 30 s), but no longer than the token. Raises LogUnavailable. */
   issue(claims: Claims, life?: number): Promise<{ readonly ticket: string; readonly expires: number }>
   /** Redeems a ticket, once, for its claims. Raises CredentialsRefused. */
   take(ticket: string): Promise<Claims>
@@ -63,7 +63,7 @@ export interface Context {
   /** Usage of users and keys on other nodes. */
   readonly usage: Usage
   readonly tickets: Tickets
-  /** Who is in which channel. */
+  /** The members of channels. */
   readonly presence: Presence
   /** The log of lives. */
   readonly lives: Lives
@@ -80,22 +80,22 @@ declare module 'fastify' {
   }
 
   interface FastifyContextConfig {
-    /** An EventSource reads this: temporary errors are sent with 200, `retry:` and an end. */
+    /** Set if an EventSource reads the response: temporary errors are sent with 200 and `retry:`. */
     sse?: true
-    /** A browser shows this page and reloads it by itself: temporary errors also say when. */
+    /** Set for a page that reloads itself: temporary errors say when to reload. */
     page?: true
-    /** Pages of origins that may not read may not even send this: WebSocket, Socket.IO. */
+    /** Set if pages of origins that may not read may not even send the request: WebSocket, Socket.IO. */
     origin?: 'required'
     /** The route accepts any `Host`, because health checks use the node's address. */
     anyHost?: true
     /** The wire of the route, as hooks report it to applications. */
     wire?: string
-    /** Answered in any state of the node: not ready, draining, too many connections. */
+    /** Set if the route is served in any state of the node: not ready, draining, too many connections. */
     always?: true
   }
 }
 
-/** How nodes find each other, and the messages between them. */
+/** Creates the parts for messages between nodes. */
 function createCluster({ log, access, hub, config, logger }: Parts) {
   const nodes = new Nodes({
     log,
@@ -138,7 +138,7 @@ function createPresence({ log, logger, access, config }: Parts) {
   return { presence, lives }
 }
 
-/** The entries of the log of lives about clients. Polling clients do not connect and disconnect. */
+/** Records clients in the log of lives. Polling clients do not connect and disconnect. */
 function clientLives(lives: Lives): ClientLives {
   const record = (kind: 'client.connected' | 'client.disconnected', { id, held, identity }: Client) => {
     const { user, key } = identity

@@ -1,5 +1,4 @@
-// Cookies: a browser sends them whichever page causes the request, so they only count for requests from permitted
-// pages.
+// Cookies: a browser sends them with requests of any page, so they only count for requests from permitted pages.
 
 import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyRequest } from 'fastify'
@@ -18,8 +17,8 @@ export function cookieOf({ cookie }: IncomingHttpHeaders, name: string): string 
 }
 
 /**
- * A browser sends cookies whichever page causes the request. Raises FW_FORBIDDEN_ORIGIN unless the page is the node's
- * own or one of those that may read, or the user navigates.
+ * Raises FW_FORBIDDEN_ORIGIN unless the request comes from a page of the node or of an origin that may read, or the user
+ * navigates.
  */
 export function requireOwnPage(request: FastifyRequest): void {
   const { headers, host, method, server } = request
@@ -37,7 +36,7 @@ export function requireOwnPage(request: FastifyRequest): void {
   )
 }
 
-/** Whether the application may be shown the cookies, by which it may know a client: they came from no browser, or as above. */
+/** Whether the application may receive the cookies: they come from a permitted page, or not from a browser. */
 export function mayShowCookies(request: FastifyRequest): boolean {
   try {
     requireShowableCookies(request)

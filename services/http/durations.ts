@@ -2,11 +2,11 @@
 
 import { Histogram, type Registry } from 'prom-client'
 
-/** Seconds. */
+/** The upper bounds of the buckets, seconds. */
 const BOUNDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5] as const
 
 export class Durations {
-  /** By the first bound that is not less; the last entry is above all bounds. */
+  /** Counts by the first bound that is not less. The last entry counts durations above all bounds. */
   readonly #counts = new Array<number>(BOUNDS.length + 1).fill(0)
   #seconds = 0
 
@@ -26,7 +26,7 @@ export class Durations {
       aggregator: 'sum',
       values: this.#values(name),
     })
-    // For other processes, and for text.
+    // The first serves other processes, the second the text format.
     Object.assign(histogram, { get: collect, getForPromString: collect })
   }
 

@@ -13,16 +13,16 @@ import { chunkOf } from './chunks.ts'
 import { answerAndClose, http2StreamOf, isHttp2 } from './exchange.ts'
 import { loggedPath } from './target.ts'
 
-/** Longest URL, bytes. */
+/** The maximum length of a URL, bytes. */
 export const MAX_URL = 32 * 1024
-/** Longest request line and headers together, bytes. */
+/** The maximum length of the request line and headers together, bytes. */
 export const MAX_HEADERS = 64 * 1024
 /** How long a client may continue to send a body that nobody reads, ms. */
 const UNREAD_FOR = 5000
-/** When an EventSource reconnects, ms, plus or minus half. */
+/** The delay before an EventSource reconnects, ms, plus or minus half. */
 const RECONNECT_MS = 3000
 
-/** Fastify's own errors in our words. Its other faults of a request become FW_BAD_REQUEST. */
+/** Our codes for Fastify's errors. Its other request errors become FW_BAD_REQUEST. */
 const FASTIFY: Readonly<Record<string, ErrorCode>> = {
   FST_ERR_CTP_BODY_TOO_LARGE: 'FW_TOO_LARGE',
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'FW_MEDIA_TYPE',
@@ -80,20 +80,20 @@ export function sendError(thrown: unknown, request: FastifyRequest, reply: Fasti
   return reply.code(error.statusCode).type('application/json; charset=utf-8').send(JSON.stringify(error))
 }
 
-/** Whole seconds, not less than `ms`. */
+/** Rounds `ms` up to whole seconds. */
 function secondsOf(ms: number | undefined): number | undefined {
   return ms === undefined ? undefined : Math.ceil(ms / 1000)
 }
 
 /**
- * To an EventSource: when to reconnect, and why. The body has no end, since other sse clients only reconnect if they
- * lost one; it contains neither an event nor a blank line, which some would deliver as an event.
+ * Tells an EventSource when to reconnect, and why. The body is left without an end, since other sse clients only reconnect
+ * then. It has neither an event nor a blank line, which some would deliver as an event.
  */
 function sendRetry(error: FanwireError, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const comment = `${error.code}: ${error.message.replaceAll(/[\r\n]+/g, ' ')}`
   const text = `retry: ${error.retry ?? jitter(RECONNECT_MS)}\n: ${comment}\n`
   reply.headers({ 'content-type': 'text/event-stream', 'x-accel-buffering': 'no' })
-  // No hook sees this response any more.
+  // Hooks do not see this response.
   if (error.code === 'FW_DRAINING') answerAndClose(request, reply)
   const headers = reply.hijack().getHeaders() as OutgoingHttpHeaders
   if (isHttp2(request)) breakOffAtOnce(http2StreamOf(request), headers, text)
@@ -115,8 +115,8 @@ function breakOffAtOnce(
 }
 
 /**
- * The response goes out before the body has arrived. Closing at once would reset the connection, and the client might
- * never see the response; so input is discarded for a while.
+ * Discards input for a while, since the response is sent before the body has arrived. Closing at once would reset the
+ * connection, and the client might not see the response.
  */
 function giveUpReading(request: FastifyRequest, reply: FastifyReply): void {
   const { raw } = request

@@ -1,4 +1,4 @@
-// When a request is over: its response has gone out, or its client has; and how to ask a client to close its
+// Detects when a request is over (its response was sent, or its client is gone), and asks a client to close its
 // connection.
 
 import { Http2ServerRequest, type ServerHttp2Stream } from 'node:http2'
@@ -9,7 +9,7 @@ export function http2StreamOf({ raw }: FastifyRequest): ServerHttp2Stream | unde
   return (raw as { stream?: ServerHttp2Stream }).stream
 }
 
-/** Whatever the request line says, which an HTTP/1 client can choose. */
+/** Whether a request came over HTTP/2. Ignores the version in the request line, which an HTTP/1 client can choose. */
 export function isHttp2({ raw }: FastifyRequest): boolean {
   return raw instanceof Http2ServerRequest
 }
@@ -30,14 +30,13 @@ export function answerAndClose(request: FastifyRequest, reply: FastifyReply): vo
   if (!isHttp2(request)) return void reply.header('connection', 'close')
   const session = http2StreamOf(request)?.session
   // GOAWAY (RFC 9113 section 6.8): requests in flight on the session are still answered.
-  // Later, since a session that ends within Node's own call for what has come is a danger to its memory (Node 20).
+  // Deferred, since closing a session within Node's own read callback corrupts memory (Node 20).
   setImmediate(() => session?.closed || session?.destroyed || session?.close())
 }
 
 /**
- * Calls `run` once, as soon as the request is over; at once if it is over already. Node does not report a lost
- * connection to a response that waits behind another one (pipelining), so the socket is watched as well. Returns a
- * function that cancels it.
+ * Calls `run` once, as soon as the request is over, or at once if it already is. Node does not report a lost connection
+ * to a pipelined response that waits, so the socket is watched as well. Returns a function that cancels the call.
  */
 export function whenOver(request: FastifyRequest, reply: FastifyReply, run: () => void): () => void {
   const { socket } = request.raw
@@ -55,7 +54,7 @@ export function whenOver(request: FastifyRequest, reply: FastifyReply, run: () =
     run()
     return () => {}
   }
-  // As many as are pipelined.
+  // There may be a listener for each pipelined request.
   socket.setMaxListeners(0)
   raw.once('close', over)
   socket.once('close', over)

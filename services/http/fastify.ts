@@ -28,9 +28,9 @@ export function createFastify(context: Context, logger: FastifyBaseLogger): Fast
     logController: new LogController({ disableRequestLogging: true }),
     rewriteUrl: originForm,
     genReqId: requestId,
-    // Few requests log anything: those that do say which they are.
+    // Few requests log anything, and those lines have the request's id.
     childLoggerFactory: parent => parent,
-    // As long as any URL, so that an overlong name gets its own error instead of 404.
+    // As long as any URL, so that a name that is too long gets its own error instead of 404.
     routerOptions: { maxParamLength: MAX_URL },
     bodyLimit: context.config.maxBody,
     // Longer than load balancers keep idle connections, so that they close first.
@@ -39,7 +39,7 @@ export function createFastify(context: Context, logger: FastifyBaseLogger): Fast
     requestTimeout: 0,
     http: {
       maxHeaderSize: MAX_HEADERS,
-      // Node would refuse without an error code; see target.ts.
+      // Node would reject the request without an error code; target.ts checks the header.
       requireHostHeader: false,
       headersTimeout: 60_000,
       connectionsCheckingInterval: 10_000,

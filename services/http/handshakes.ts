@@ -6,7 +6,7 @@ import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
 import { isHandshake } from './node/upgrades.ts'
 
-/** Longest `Sec-WebSocket-Extensions`, bytes: browsers send 50. */
+/** The maximum length of `Sec-WebSocket-Extensions`, bytes. Browsers send 50. */
 const MAX_EXTENSIONS = 1024
 const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/
 

@@ -1,5 +1,5 @@
-// Whether the node can deliver: proved once a second by an event that it sends itself through the log. A log that can
-// be read but accepts no events makes it half ready.
+// Whether the node can deliver: a probe event through the log proves it once a second. If the log can be read but accepts
+// no appends, the node is ready for reads only.
 
 import type { FastifyBaseLogger } from 'fastify'
 import fp from 'fastify-plugin'
@@ -10,14 +10,14 @@ import { FanwireError } from '../errors.ts'
 import { AppendsRefused, type ChannelLog, LogRefused, LogUnavailable } from '../broker/log/log.ts'
 
 export interface ProbeTimes {
-  /** Ms between the beginnings of two probes. */
+  /** The interval between the beginnings of two probes, ms. */
   readonly every: number
-  /** Ms since the last probe returned after which the node is not ready. */
+  /** How long after the last returned probe the node is still ready, ms. */
   readonly lasts: number
 }
 
 const READS = new Set(['GET', 'HEAD'])
-/** Probes whose times are kept: the last minute. */
+/** The number of probes whose times are kept: those of the last minute. */
 const KEPT_DELAYS = 60
 
 /** Not ready within 4 s after the log went silent, ready within 1 s after it recovered. */
@@ -31,7 +31,7 @@ export class Health {
   /** When the last probe returned, by performance.now(). */
   #cameBack = Number.NEGATIVE_INFINITY
   #failure = 'the first probe has not returned yet'
-  /** The log refused the last probe permanently. */
+  /** The error if the log refused the last probe permanently. */
   #refused: LogRefused | undefined
   /** Why the log accepts no events although it delivers. */
   #refusal: string | undefined
@@ -61,7 +61,7 @@ export class Health {
     clearTimeout(this.#expiry)
   }
 
-  /** From now on the node is not ready: it is stopping. */
+  /** Makes the node not ready, since it is stopping. */
   drain(): void {
     this.#draining = true
     this.#report()
@@ -90,7 +90,7 @@ export class Health {
     return this.delivers && !this.#draining
   }
 
-  /** It is ready, and the log accepts events. */
+  /** Whether the node is ready, and the log accepts appends. */
   get takesEvents(): boolean {
     return this.ready && this.#refusal === undefined
   }
@@ -152,7 +152,7 @@ export class Health {
     }
   }
 
-  /** One line whenever readiness has changed. */
+  /** Logs each change of readiness. */
   #report(): void {
     const { ready, takesEvents, reason } = this
     const state = `${ready} ${takesEvents}`
@@ -175,19 +175,19 @@ export function requireReady(state: Health, reads: boolean): void {
   }
 }
 
-/** Settings whose files can't be used as they are now. Only the log says what is wrong: the message may quote them. */
+/** Settings whose current files are invalid. Only the log says why, since the message may quote them. */
 function outdated({ problems }: Access): { readonly problems?: readonly string[] } {
   return problems.length === 0 ? {} : { problems: problems.map(({ setting }) => setting) }
 }
 
 const ALIVE = operation({
-  summary: 'The process lives',
+  summary: 'Whether the process runs',
   tag: 'operate',
   answers: { 200: { description: 'it does', schema: Type.Object({ ok: Type.Boolean() }) } },
 })
 
 const READY = operation({
-  summary: 'The node can deliver',
+  summary: 'Whether the node can deliver',
   tag: 'operate',
   query: Type.Object({ for: word(['read', 'publish'], 'what it has to be ready for') }),
   answers: {
@@ -198,7 +198,7 @@ const READY = operation({
   },
 })
 
-/** `/healthz`, `/readyz`, and 503 for everything else under /v1/ while the node can't deliver; reads on a stop too. */
+/** Serves `/healthz` and `/readyz`. Rejects requests under /v1/ while the node can't deliver, and reads while it stops. */
 export const health = fp(
   async app => {
     const state = app.fanwire.health
@@ -206,7 +206,7 @@ export const health = fp(
     app.addHook('onRequest', (request, _reply, next) => {
       const { url, always } = request.route
       if (always !== true && url?.startsWith('/v1/') === true) {
-        // Publishes are answered until the end; reads have other nodes.
+        // Publishes are served until the end. Readers can use other nodes.
         requireReady(state, READS.has(request.method))
       }
       next()
@@ -220,7 +220,7 @@ export const health = fp(
       }),
     )
 
-    // A writer that can't publish is useless; any other node can still be read.
+    // A writer that can't publish is useless, but other nodes can still be read.
     const usual = app.fanwire.config.role === 'writer' ? 'publish' : 'read'
 
     app.get(

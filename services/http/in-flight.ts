@@ -1,4 +1,4 @@
-// Requests in flight: a node that stops waits for their responses, and begins no new ones.
+// Tracks the requests in flight. A node that stops waits for their responses, and accepts no new requests.
 
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
@@ -18,23 +18,23 @@ class InFlight {
     this.#counted = counted
   }
 
-  /** Nothing new is begun. */
+  /** Whether no new requests are accepted. */
   get ended(): boolean {
     return this.#ended
   }
 
-  /** Adds a function that ends long-running requests; it returns when they are over. */
+  /** Adds a function that ends long-running requests, and returns when they are over. */
   partsWith(parting: () => Promise<unknown>): void {
     this.#partings.push(parting)
   }
 
-  /** From now on nothing new is begun. Returns when long-running requests are over. */
+  /** Stops accepting requests. Returns when long-running requests are over. */
   async end(): Promise<void> {
     this.#ended = true
     await Promise.all(this.#partings.map(parting => parting()))
   }
 
-  /** Returns when all are answered, or after `ms`. */
+  /** Returns when all requests are answered, or after `ms`. */
   async answered(ms: number): Promise<void> {
     if (this.#counted.underWay === 0) return
     await new Promise<void>(resolve => {
@@ -53,7 +53,7 @@ declare module 'fastify' {
   }
 }
 
-/** Whether a request's connection has reached its maximum age, if there is one. */
+/** Returns a function that tells whether a request's connection has reached its maximum age. */
 function ages(app: FastifyInstance, maxAge: number): (request: FastifyRequest) => boolean {
   if (maxAge === 0) return () => false
   const until = new WeakMap<object, number>()

@@ -1,4 +1,4 @@
-// A small JSON object as the body of a request: its members, checked by name.
+// Reads a small JSON object from the body of a request, and checks the names of its members.
 
 import type { FastifyRequest } from 'fastify'
 import { isObject, parseJson } from '../broker/event/json-values.ts'
@@ -10,7 +10,7 @@ import { mediaType } from './content-type.ts'
 const LARGEST_BODY = 64 * 1024
 const TIMES: BodyTimes = { idle: 10_000, total: 30_000 }
 
-/** Members that are not checked yet. */
+/** Members whose values are not checked yet. */
 export type Members<S extends TObject> = { readonly [N in keyof S['properties']]?: unknown }
 
 /**

@@ -1,5 +1,5 @@
-// The limit of a node's connections. Beyond FANWIRE_MAX_CONNECTIONS a new one receives an error and is closed, while
-// health and metrics are still answered; well above that, sockets are dropped without a response.
+// The limit of a node's connections. Beyond FANWIRE_MAX_CONNECTIONS, a new one receives an error and is closed, while
+// health and metrics are still served. Far above that, sockets are dropped without a response.
 
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
@@ -33,7 +33,7 @@ export const limits = fp(
     const most = limit + ABOVE(limit)
     const excess = new WeakSet<object>()
     const sockets = new Set<Socket>()
-    // Further requests of one connection count like connections: each could have had its own.
+    // Concurrent requests of one connection count like connections.
     const held = () => sockets.size + protocols.beyond
     app.decorate('sockets', sockets)
 
@@ -52,7 +52,7 @@ export const limits = fp(
     }
     for (const listener of protocols.listeners) {
       listener.on('connection', accept)
-      // The primary offers a socket that a worker refuses in this way to the next one: in circles if all are full.
+      // With workers, the primary would offer a refused socket to the next worker, endlessly if all are full.
       if (config.workers === 1) listener.maxConnections = most
       listener.on('drop', () => metrics.connectionRefused())
     }
@@ -66,7 +66,7 @@ export const limits = fp(
       if (connection === undefined) return next()
       if (excess.has(connection)) {
         if (held() <= limit) {
-          // Others have left: there is room now.
+          // There is room now, since others have left.
           excess.delete(connection)
           return next()
         }

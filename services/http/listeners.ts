@@ -29,13 +29,13 @@ declare module 'fastify' {
   }
 }
 
-/** A session that begins this many requests in one turn of the event loop is cut: that requires resetting most. */
+/** A session that begins this many requests in one turn of the event loop is cut: it must be resetting most of them. */
 const MAX_IN_A_TURN = 3 * MAX_STREAMS
-/** HTTP/2 sessions that an address may begin. */
+/** The limit of new HTTP/2 sessions of an address. */
 const SESSIONS = { burst: 2000, perSecond: 200 }
-/** Requests that an address may cancel before they are answered (CVE-2023-44487). */
+/** The limit of unanswered requests that an address cancels (CVE-2023-44487). */
 const RESETS = { burst: 1000, perSecond: 100 }
-/** An address that has cancelled too many, or too fast, begins no session for this long, s. */
+/** How long an address that exceeds this limit may begin no sessions, s. */
 const BLOCKED = 5
 /** A session without requests is ended after this, ms: as an idle connection of HTTP/1.1 is. */
 const IDLE = 72_000
@@ -64,20 +64,20 @@ export interface ProtocolParts {
   readonly h2c: boolean
   /** How long an HTTP/2 session with streams may have nothing written, ms. */
   readonly stall: number
-  /** A connection was refused. */
+  /** Called when a connection was refused. */
   refused(): void
-  /** Identifies its client's address; undefined: it is not counted. */
+  /** Identifies the client's address; undefined if it is not counted. */
   ownerOf(socket: Socket): string | undefined
 }
 
 export class Protocols {
-  /** Accept connections: that of PORT first, and that of FANWIRE_H2C_PORT where it is set. */
+  /** The listening servers: first that of PORT, then that of FANWIRE_H2C_PORT, if it is set. */
   readonly listeners: readonly Server[]
-  /** Requests on HTTP/2 sessions and pipelined connections, beyond one each. */
+  /** The number of concurrent requests on HTTP/2 sessions and pipelined connections, beyond the first of each. */
   beyond = 0
-  /** Requests that are not over yet, on all connections; not WebSocket handshakes. */
+  /** The number of requests in flight on all connections, without WebSocket handshakes. */
   underWay = 0
-  /** Called whenever none is left. */
+  /** Called whenever no request is in flight. */
   onNone = (): void => {}
   /** HTTP/2 sessions that are open. */
   readonly #sessions = new Map<ServerHttp2Session, { readonly session: Session; readonly socket: Socket }>()
@@ -122,13 +122,13 @@ export class Protocols {
     this.#checks = setInterval(() => this.#check(stall), stall / 4).unref()
   }
 
-  /** A request has begun on a connection that has that many now. */
+  /** Called when a request has begun on a connection, which now has that many. */
   begun(unanswered: number): void {
     this.underWay++
     if (unanswered > 1) this.beyond++
   }
 
-  /** All but `left` requests of a connection are over. */
+  /** Called when all but `left` requests of a connection are over. */
   over(unanswered: number, left: number): void {
     this.beyond -= Math.max(0, unanswered - 1) - Math.max(0, left - 1)
     this.underWay -= unanswered - left
@@ -140,7 +140,7 @@ export class Protocols {
     this.#opened.push(opened)
   }
 
-  /** From now on connections are served. Existing listeners are notified first. */
+  /** Starts serving connections. Existing listeners are notified first. */
   begin(): void {
     const [server, tls] = [this.#server, this.#tls]
     this.#h2c?.on('connection', (socket: Socket) => this.#beginHttp2(socket))
@@ -151,10 +151,10 @@ export class Protocols {
     if (http1 === undefined) throw new Error('the server takes no connections')
     server.off('connection', http1)
     server.on('connection', (socket: Socket) => {
-      // One that was given back (upgrades.ts) speaks TLS already.
+      // A socket that was given back (upgrades.ts) already speaks TLS.
       if (socket instanceof TLSSocket) return http1.call(server, socket)
       if (socket.destroyed) return
-      // HTTP/1.1 looks after half-open sockets itself (see below); before that there is nothing to answer.
+      // HTTP/1.1 handles half-open sockets itself (see below). Before that, there is nothing to answer.
       socket.allowHalfOpen = false
       tls.emit('connection', socket)
     })
@@ -165,7 +165,7 @@ export class Protocols {
       this.#announce(socket)
     })
     tls.on('tlsClientError', (_error, socket) => socket.destroy())
-    // Node asks the server that a socket belongs to.
+    // Node emits this on the server to which a socket belongs.
     tls.on('clientError', (error, socket) => void server.emit('clientError', error, socket))
   }
 
@@ -177,7 +177,7 @@ export class Protocols {
     return (this.#h2c.address() as AddressInfo).port
   }
 
-  /** Asks all HTTP/2 clients to send no more requests. Sessions end with their present requests. */
+  /** Asks all HTTP/2 clients to send no more requests. Sessions end after their current requests. */
   goAway(): void {
     for (const session of this.#sessions.keys()) this.#end(session)
   }
@@ -228,11 +228,11 @@ export class Protocols {
     const nextTurn = () => (inATurn = 0)
     opened.on('stream', stream => {
       session.streams++
-      // No turn is counted until then.
+      // Turns are counted only from here on.
       if (++inATurn === MAX_STREAMS) setImmediate(nextTurn)
       else if (inATurn === MAX_IN_A_TURN) {
         this.#tooMany(socket, owner)
-        // What else has arrived is not looked at.
+        // Later input is not examined.
         opened.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM)
       }
       stream.once('close', () => {
@@ -249,7 +249,7 @@ export class Protocols {
     })
   }
 
-  /** Counts what has begun, until it is over. */
+  /** Counts a request until it is over. */
   #hold(session: Session, stream: ServerHttp2Stream): void {
     this.begun(++session.begun)
     stream.once('close', () => this.over(session.begun, --session.begun))
@@ -259,7 +259,7 @@ export class Protocols {
   #tooMany(socket: Socket, owner: string | undefined): void {
     if (owner !== undefined) this.#resets.exhaust(owner, BLOCKED)
     this.#refused()
-    // Later, since this may run within Node's own call for what has come (Node 20).
+    // Deferred, since this may run within Node's own read callback (Node 20).
     setImmediate(() => socket.destroy())
   }
 
@@ -298,7 +298,7 @@ function takenBack(stream: ServerHttp2Stream, session: ServerHttp2Session): bool
   return stream.rstCode !== 0 && !stream.headersSent && (goesOn || stream.errored !== null)
 }
 
-/** A server that never listens itself: it receives accepted connections. */
+/** Creates a TLS server that never listens: it receives accepted connections. */
 function withCertificate(app: FastifyInstance, certificate: Certificate): TlsServer {
   const tls = createTls({
     ...certificate.pair,

@@ -4,7 +4,7 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { collectDefaultMetrics, Gauge, type Registry } from 'prom-client'
 
-/** Ms between two looks; and practically never. */
+/** The interval of measurements, ms; and one that is practically never. */
 const EVERY = 100
 const NEVER = 2 ** 31 - 1
 
@@ -15,7 +15,7 @@ export function processMetrics(registry: Registry): void {
   monitor.enable()
   const late = (nanoseconds: number) => Math.max(0, nanoseconds / 1e6 - EVERY) / 1000
   const look = () => ({
-    // Before the first look it is the largest number there is.
+    // Before the first measurement it is the largest number.
     min: late(Math.min(monitor.min, monitor.max)),
     max: late(monitor.max),
     mean: late(monitor.mean || 0),
@@ -27,7 +27,7 @@ export function processMetrics(registry: Registry): void {
   let looked = look()
   for (const what of Object.keys(looked) as (keyof typeof looked)[]) {
     replace(registry, `_${what}`, what === 'min' || what === 'max' ? what : 'average', gauge => {
-      // The first of them for all.
+      // The first gauge reads for all.
       if (what === 'min') {
         looked = look()
         monitor.reset()
@@ -35,7 +35,7 @@ export function processMetrics(registry: Registry): void {
       gauge.set(looked[what])
     })
   }
-  // Of which prom-client reads the others.
+  // prom-client reads the others from this one.
   replace(registry, '', 'average', gauge => {
     const asked = performance.now()
     setImmediate(() => gauge.set((performance.now() - asked) / 1000))

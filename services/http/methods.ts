@@ -1,5 +1,5 @@
-// Requests that no route is for: 404, 405 with the methods that there are, OPTIONS, URLs that are too long. Told
-// before any body is read.
+// Requests without a route: 404, 405 with the supported methods, OPTIONS, and URLs that are too long. They are answered
+// before a body is read.
 
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
@@ -12,7 +12,7 @@ interface Path {
   readonly methods: Set<string>
 }
 
-/** Methods by path, for all routes that are registered. */
+/** The methods of all registered routes, by path. */
 class Paths {
   readonly #paths = new Map<string, Path>()
 
@@ -47,7 +47,7 @@ function fitAll(segments: Path['segments'], asked: readonly string[]): boolean {
   return fixed.every((each, i) => fit(each, asked[i]))
 }
 
-/** An empty segment is not a name: the path has a slash too many. */
+/** Whether a segment fits. An empty one is not a name: the path has an extra slash. */
 function fit(segment: string | undefined, asked: string | undefined): boolean {
   if (segment === undefined) return asked !== ''
   if (segment === asked) return true

@@ -10,7 +10,7 @@ import type { Access } from '../broker/access/access.ts'
 import type { HubStats } from '../broker/fanout/hub.ts'
 import { type ChannelLog, LogRefused, LogUnavailable, type Receipt } from '../broker/log/log.ts'
 
-/** The sources that the metrics read when they are scraped. */
+/** The sources of the metrics, read at each scrape. */
 export interface Sources {
   hub: { stats(): HubStats }
   health: { readonly ready: boolean; readonly takesEvents: boolean; readonly probeAge: number }
@@ -47,8 +47,8 @@ export class Metrics {
     )
 
     /**
-     * A number read from elsewhere when scraped; `_total` in the name makes it a counter. `over`: how several workers'
-     * values are combined.
+     * A metric that reads a number at each scrape. With `_total` in the name it is a counter. `over` is how the values of
+     * workers are combined.
      */
     const read = (name: string, help: string, value: () => number, over: 'sum' | 'min' | 'max' = 'sum') => {
       if (name.endsWith('_total')) {
@@ -73,7 +73,7 @@ export class Metrics {
         })
       }
     }
-    /** The same, for every wire. */
+    /** Like `read`, for every wire. */
     const readWires = (name: string, help: string, of: keyof HubStats['wires'][string]) => {
       const labelNames = ['wire'] as const
       const wires = () => Object.entries(hub.stats().wires)
@@ -170,7 +170,7 @@ export class Metrics {
     return { appended, replayed, failed: unavailable + refused + failed }
   }
 
-  /** `ms`: how long the log took. */
+  /** Counts an append, for which the log took `ms`. */
   appended(receipts: readonly Receipt[], ms: number): void {
     let replayed = 0
     for (const receipt of receipts) if (receipt.replayed) replayed += 1
@@ -189,7 +189,7 @@ export class Metrics {
     this.#connectionsRefused++
   }
 
-  /** Counts the limits that were reached: never by user, key or address. */
+  /** Counts the limits that were reached, but not by user, key or address. */
   countLimited(
     hits: () => Iterable<{ readonly limit: string; readonly scope: string; readonly count: number }>,
   ): void {
@@ -213,7 +213,7 @@ export class Metrics {
     )
   }
 
-  /** A counter of counts from elsewhere, by their labels, read when it is scraped. */
+  /** A counter that reads counts with their labels at each scrape. */
   #count<Label extends string>(
     name: string,
     help: string,
@@ -270,7 +270,7 @@ export class Metrics {
 }
 
 const METRICS = operation({
-  summary: 'What the node measures, for Prometheus',
+  summary: 'The metrics of the node, for Prometheus',
   tag: 'operate',
   answers: { 200: { description: 'Prometheus text', type: 'text/plain' } },
 })
@@ -278,7 +278,7 @@ const METRICS = operation({
 export const metrics = fp(
   async app => {
     const { metrics, workers, access, config } = app.fanwire
-    // A separate port is the operator's to protect.
+    // The operator protects a separate port.
     const asks = config.metricsPort === undefined
     const { registry } = metrics
     app.get(

@@ -1,5 +1,5 @@
-// Responses whose body has no end, so that no client mistakes a part for the whole: a client that lost its node, or
-// should reconnect, would otherwise stay away for good.
+// Responses whose body is left without an end, so that clients recognize an interruption. Otherwise a client that lost its
+// node, or should reconnect, might not reconnect.
 
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import type { ServerHttp2Stream } from 'node:http2'
@@ -24,7 +24,7 @@ export function writeOpenHead(
   const { connection: _, ...others } = headers
   const coding = takesChunks(request) ? { 'transfer-encoding': 'chunked' } : { connection: 'close' }
   response.removeHeader('transfer-encoding')
-  // With this, Node adds no header itself, but still ends the connection.
+  // Then Node adds no such header, but still ends the connection.
   response.removeHeader('connection')
   response.shouldKeepAlive = false
   response.writeHead(200, { ...others, ...coding })
@@ -32,7 +32,7 @@ export function writeOpenHead(
   response.chunkedEncoding = false
 }
 
-/** HTTP/2's replacement for a missing end. */
+/** The error with which an HTTP/2 stream is reset in place of its end. */
 class BrokenOff extends Error {
   override readonly message = 'the body is left without an end'
 }
@@ -42,6 +42,6 @@ class BrokenOff extends Error {
  * the bytes for it. (Instead of CANCEL: Node sends an end before that, and some clients treat it as the end.)
  */
 export function breakOff(stream: ServerHttp2Stream, sink: Writable, last: Buffer): void {
-  // Later, since this may run within the session's own call.
+  // Deferred, since this may run within the session's own call.
   sink.write(last, () => setImmediate(() => stream.destroy(new BrokenOff())))
 }

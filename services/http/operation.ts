@@ -92,7 +92,7 @@ export interface Operation {
   readonly path?: TObject
   /** The content types of the body. */
   readonly body?: Readonly<Record<string, TSchema>>
-  /** By status; errors are added. */
+  /** The responses by status. Errors are added. */
   readonly answers: Readonly<Record<number, Content>>
 }
 

@@ -18,7 +18,7 @@ export class Operations {
     for (const part of [errors, target, methods, health, metrics]) this.#app.register(part)
   }
 
-  /** Returns the port. Raises what listening raises. */
+  /** Listens, and returns the port. Raises the errors of listening. */
   async listen(host: string, port: number, backlog?: number): Promise<number> {
     await this.#app.ready()
     const { server } = this.#app

@@ -13,13 +13,13 @@ declare module 'fastify' {
   }
 }
 
-/** Whether a browser page of `origin` may do it to a node that it addressed as `host`. */
+/** Whether a browser page of `origin` has a permission on a node that it addressed as `host`. */
 export type OriginRule = (origin: string, host: string | undefined) => boolean
 
 export interface OriginRules {
   readonly mayRead: OriginRule
   readonly mayPublish: OriginRule
-  /** A page that may read may not necessarily act with the cookies of the browser's user. */
+  /** Which pages may use the cookies of the browser's user: not all that may read. */
   readonly mayBringCookies: OriginRule
 }
 
@@ -33,8 +33,8 @@ export function originRule(origins: readonly string[] | undefined, listensOn: st
       return url !== undefined && isLoopbackHost(url.hostname)
     }
   }
-  // The node's own origin: the page came from the host that it now calls. Not on loopback, since any name can resolve
-  // to it.
+  // The node's own origin is allowed: the page came from the host that it now calls. But not on loopback, to which any
+  // name can resolve.
   return (origin, host) => {
     const url = webOrigin(origin)
     return url !== undefined && url.origin === webOrigin(`${url.protocol}//${host ?? ''}`)?.origin
@@ -42,7 +42,7 @@ export function originRule(origins: readonly string[] | undefined, listensOn: st
 }
 
 export function originRules({ origins, publishOrigins, host }: Config): OriginRules {
-  // That all may read does not mean that all may publish.
+  // If all origins may read, they may not necessarily publish.
   const publish = publishOrigins ?? (origins?.includes('*') ? undefined : origins)
   const named = origins?.filter(each => each !== '*') ?? []
   return {
@@ -88,12 +88,12 @@ const METHODS = 'GET, HEAD, POST'
 const STREAMS_EXPOSED =
   ', Stream-Next-Offset, Stream-Cursor, Stream-Up-To-Date, Stream-Closed, Stream-TTL, Stream-Expires-At, ' +
   'Stream-SSE-Data-Encoding, Producer-Epoch, Producer-Seq, Producer-Expected-Seq, Producer-Received-Seq, Location'
-/** Those of Mercure. */
+/** Headers of Mercure. */
 const HUB_EXPOSED = ', Mercure-Last-Event-ID, Last-Event-ID, Link'
 const STREAMS_METHODS = ', PUT, DELETE'
-/** The headers that a page of an origin that may publish may send. */
+/** The methods for which a page needs an origin that may publish. */
 const CHANGES: ReadonlySet<string> = new Set(['POST', 'PUT', 'DELETE'])
-/** How long a browser may keep the answer to a preflight, seconds. */
+/** How long a browser may cache the answer to a preflight, seconds. */
 const MAX_AGE = '600'
 
 /**
@@ -124,13 +124,13 @@ export const origins = fp(
     const grant = (reply: FastifyReply, origin: string): void => {
       const known = isKnown(origin)
       reply.header('access-control-allow-origin', all && !known ? '*' : origin)
-      // Credentials such as cookies: never for arbitrary pages.
+      // Arbitrary pages may not use credentials such as cookies.
       if (known) reply.header('access-control-allow-credentials', 'true')
       reply.header('access-control-expose-headers', exposed)
     }
 
     app.addHook('onRequest', (request, reply, next) => {
-      // Also without an `Origin`: another response may depend on it, and caches have to know.
+      // Set even without an `Origin`, since caches have to know that the response depends on it.
       reply.header('vary', 'Origin')
       const { headers, host, method } = request
       const { origin } = headers

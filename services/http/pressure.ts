@@ -9,23 +9,23 @@ import { answerAndClose } from './exchange.ts'
 
 /** How often it is measured, ms. */
 const LOOK_MS = 250
-/** Consecutive measurements before it begins or ends: a single long pause does not count. */
+/** The consecutive measurements after which pressure begins or ends, so that a single long pause does not count. */
 const IN_A_ROW = 4
-/** It ends below this fraction of the threshold at which it begins. */
+/** Pressure ends below this fraction of the threshold at which it begins. */
 const OVER_BELOW = 0.8
-/** Fraction of the heap's limit: above it Node is about to run out of memory. */
+/** The fraction of the heap's limit above which Node is about to run out of memory. */
 const HEAP_PART = 0.95
-/** Fraction that may be in use after a full garbage collection: above it one collection soon follows the other. */
+/** The fraction in use after a full garbage collection above which collections follow each other closely. */
 const LIVE_PART = 0.75
-/** Without a full collection for this many measurements, memory is not short. */
+/** If there was no full collection for this many measurements, there is enough memory. */
 const COLLECTED_WITHIN = 20
-/** The heap's limit, and that without the young generation, bytes. */
+/** The heap's limit, with and without the young generation, bytes. */
 const HEAP_LIMIT = getHeapStatistics().heap_size_limit
 const OLD_LIMIT = Math.max(HEAP_LIMIT / 2, HEAP_LIMIT - 48 * 2 ** 20)
 
 export type Cause = 'loop' | 'memory'
 
-/** What is measured. */
+/** One measurement. */
 export interface Measured {
   /** The event loop's lag, ms. */
   readonly delay: number
@@ -55,12 +55,12 @@ class Gauge {
 }
 
 export class Pressure {
-  /** Refused requests, by the resource that was short. */
+  /** The number of refused requests, by the exhausted resource. */
   readonly shed: Record<Cause, number> = { loop: 0, memory: 0 }
   readonly #limits: PressureLimits
   readonly #heapLimit = HEAP_LIMIT * HEAP_PART
   readonly #gauges = { loop: new Gauge(), rss: new Gauge(), heap: new Gauge() }
-  /** Most of the heap was in use after the last full collection. */
+  /** Whether most of the heap was in use after the last full collection. */
   #isFull = false
   /** Measurements since then. */
   #since = 0
@@ -104,20 +104,20 @@ export class Pressure {
     if (this.#isFull && ++this.#since >= COLLECTED_WITHIN) this.#isFull = false
   }
 
-  /** A full garbage collection has left that fraction of the heap in use. One is enough: it is no momentary value. */
+  /** Called after a full garbage collection with the fraction of the heap in use. */
   collected(inUse: number): void {
     this.#isFull = inUse > LIVE_PART * (this.#isFull ? OVER_BELOW : 1)
     this.#since = 0
   }
 
-  /** The resource that is short; undefined: none. */
+  /** The exhausted resource, if there is one. */
   get cause(): Cause | undefined {
     const { loop, rss, heap } = this.#gauges
     if (rss.over || heap.over || this.#isFull) return 'memory'
     return loop.over ? 'loop' : undefined
   }
 
-  /** Raises FW_OVERLOADED for something new if a resource is short. */
+  /** Raises FW_OVERLOADED if a resource is exhausted. */
   requireEase(): void {
     const { cause } = this
     if (cause === undefined) return
@@ -131,7 +131,7 @@ function isComplete(entry: PerformanceEntry): boolean {
   return detail?.kind === constants.NODE_PERFORMANCE_GC_MAJOR
 }
 
-/** Bytes of the old generation: the young one has a separate space within the heap's limit. */
+/** The fraction of the old generation in use. The young one has a separate space within the heap's limit. */
 function fractionInUse(): number {
   const old = getHeapSpaceStatistics().filter(({ space_name: name }) => !name.startsWith('new'))
   return old.reduce((sum, { space_used_size: size }) => sum + size, 0) / OLD_LIMIT

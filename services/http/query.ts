@@ -10,10 +10,10 @@ const ADDED_BY_OTHERS = /^(?:_(?!_proto__)|utm_|ngsw-|(?:fbclid|gclid)$)/
 /** Parameters with credentials, which auth.ts has read. */
 const CREDENTIALS: ReadonlySet<string> = new Set(['ticket', 'token', 'channel_token'])
 
-/** Ends the names of parameters in a schema that share a prefix. */
+/** In a schema, ends the name of parameters that share a prefix. */
 const ANY_NAME = '<name>'
 
-/** The most edits between an unknown name and a known one for the known one to be suggested. */
+/** The maximum edits between an unknown name and a known one that is suggested. */
 const NEAR = 3
 
 /**

@@ -1,4 +1,4 @@
-// Request rates: first by address, before anything costs more, and then by user or key.
+// Limits request rates: first by address, before any costly work, then by user or key.
 
 import fp from 'fastify-plugin'
 import { addressOf } from './address.ts'

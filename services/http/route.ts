@@ -1,4 +1,4 @@
-// The first hook of all.
+// The first hook of every request.
 
 import fp from 'fastify-plugin'
 
@@ -12,8 +12,8 @@ declare module 'fastify' {
 export const route = fp(
   async app => {
     app.decorateRequest('route')
-    // The only hook that waits a turn: by the next one, everything that arrived with the head is parsed, so that the
-    // others can see whether the body is there.
+    // The only hook that waits for a turn of the event loop. Then everything that arrived with the head is parsed, so that
+    // later hooks can see whether the body is complete.
     app.addHook('onRequest', async request => {
       request.route = request.routeOptions.config ?? {}
     })

@@ -24,7 +24,7 @@ import { upgrades } from './node/upgrades.ts'
 /** A Fastify instance with everything that services share; services are registered on it next. */
 export function buildServer(context: Context, logger: FastifyBaseLogger): FastifyInstance {
   const app = createFastify(context, logger)
-  // In the order in which they process a request.
+  // Registered in the order in which they process a request.
   app.register(protocols)
   app.register(halfOpen)
   app.register(pipelining)
@@ -42,13 +42,13 @@ export function buildServer(context: Context, logger: FastifyBaseLogger): Fastif
   app.register(pressure)
   app.register(auth)
   app.register(identityRates)
-  // Otherwise they are on that port alone.
+  // Otherwise they are only on that port.
   if (context.config.metricsPort === undefined) app.register(metrics)
   if (logger.level === 'debug' || logger.level === 'trace') logRequests(app)
   return app
 }
 
-/** One line per request. Never the query, nor headers: they may be confidential. */
+/** Logs one line per request, without the query and headers, which may be confidential. */
 function logRequests(app: FastifyInstance): void {
   app.addHook('onResponse', (request, reply, done) => {
     const path = loggedPath(request.url)

@@ -1,5 +1,5 @@
-// The node's state of an HTTP/2 session beyond its requests: how many it holds, whether writes still go out, and its
-// share of one turn of the event loop.
+// The state of an HTTP/2 session: how many requests it has, whether writes still go out, and its share of one turn of the
+// event loop.
 
 import {
   constants,
@@ -13,8 +13,8 @@ import type { Socket } from 'node:net'
 import { Turns } from './turns.ts'
 
 /**
- * Requests that one HTTP/2 session may have at a time: further ones wait at the client (RFC 9113 section 5.1.2). Node
- * counts the session's pushes among them, and resets requests beyond the limit with ENHANCE_YOUR_CALM.
+ * The maximum concurrent requests of one HTTP/2 session. Further ones wait at the client (RFC 9113 section 5.1.2). Node
+ * counts the session's pushes too, and resets requests beyond the limit with ENHANCE_YOUR_CALM.
  */
 export const MAX_STREAMS = 100
 /** A PING and its frame, bytes (RFC 9113 section 6.7). */
@@ -22,7 +22,7 @@ const PING_BYTES = 17
 
 /** A request as it arrived. */
 export interface Incoming {
-  /** Node removes it from the request when it is closed. */
+  /** The request's stream, which Node removes from the request when it is closed. */
   readonly stream: ServerHttp2Stream
   readonly request: Http2ServerRequest
   readonly response: Http2ServerResponse
@@ -31,16 +31,16 @@ export interface Incoming {
 const sessions = new WeakMap<Http2Session, Session>()
 
 export class Session {
-  /** Requests and streams that are open. */
+  /** The number of open requests and streams. */
   streams = 0
-  /** Those of them that have begun. */
+  /** How many of them have begun. */
   begun = 0
   readonly #session: ServerHttp2Session
   readonly #socket: Socket
   readonly #turns: Turns<Incoming>
-  /** Bytes of PINGs that the node sent to see whether anything goes out. */
+  /** Bytes of the PINGs that the node sent to check that the session still writes. */
   #pinged = 0
-  /** Bytes that the socket had been given when they last grew, and when that was, ms since 1970. */
+  /** The bytes that were passed to the socket when they last grew, and when that was, ms since 1970. */
   #given = 0
   #grew = Date.now()
   /** Whether a stream was cut and nothing was sent since. */
@@ -51,7 +51,7 @@ export class Session {
     this.#session = session
     this.#socket = socket
     this.#turns = new Turns(incoming => {
-      // Its client may have reset it while it waited: then it costs nothing more.
+      // The client may have reset the request while it waited.
       if (!incoming.stream.destroyed && !incoming.stream.closed) begin(incoming)
     })
     sessions.set(session, this)
@@ -62,15 +62,15 @@ export class Session {
     return this.#socket.bytesWritten - this.#pinged
   }
 
-  /** A stream was cut: its client must be notified. */
+  /** Called when a stream was cut, so that its client must be notified. */
   cut(): void {
     this.#cut = true
   }
 
   /**
-   * Destroys the socket where a stream is open and nothing has gone out for `stall` ms. A malformed frame ends a
-   * session without a word from Node: from then on it writes nothing, and does not see its client go. So a quiet
-   * session is given a PING to write. `now`: ms since 1970.
+   * Destroys the socket if a stream is open and nothing was sent for `stall` ms. After a malformed frame, a session silently
+   * stops writing, and does not notice that its client leaves. So a PING is sent on quiet sessions. `now` is in ms since
+   * 1970.
    */
   check(now: number, stall: number): void {
     const { bytesWritten } = this.#socket

@@ -6,7 +6,7 @@ import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
 import { hostRule } from './origins.ts'
 
-/** RFC 3986 section 3.2.2, and a port. */
+/** A host (RFC 3986 section 3.2.2) and an optional port. */
 const HOST = /^(\[[0-9a-f:.]+\]|[\w.~!$&'()*+,;=%-]+)(?::\d{0,5})?$/i
 const ABSOLUTE = /^https?:\/\/([^/?#]*)/i
 
@@ -25,8 +25,8 @@ export function originForm(request: Pick<IncomingMessage, 'url' | 'headers'>): s
 }
 
 /**
- * A URL as logs show it: only its leading part with characters that paths have here. A query may contain secrets, and
- * clients misplace their `?`.
+ * A URL for logs: only its leading part with characters of paths. A query may contain secrets, and clients misplace the
+ * `?`.
  */
 export function loggedPath(url = ''): string {
   return /^[\w.:~@/-]*/.exec(url)?.[0] ?? ''
@@ -58,7 +58,7 @@ export const target = fp(
     const isOurs = hostRule(app.fanwire.config)
 
     app.addHook('onRequest', (request, _reply, next) => {
-      // The router would ignore it, and intermediaries may not.
+      // The router ignores a fragment, but intermediaries may not.
       if (request.url.includes('#')) {
         throw new FanwireError('FW_BAD_REQUEST', 'the URL has a fragment, which is not for the server')
       }

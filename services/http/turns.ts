@@ -1,16 +1,16 @@
-// A client's work, spread over turns of the event loop: a limited share in one turn, and then other clients have
+// Spreads a client's work over turns of the event loop: it has a limited share of each turn, so that other clients have
 // theirs.
 
 import { setImmediate as nextTurn } from 'node:timers/promises'
 
-/** Requests or commands of one client that begin in one turn of the event loop. */
+/** The maximum requests or commands of one client that begin in one turn of the event loop. */
 export const TURN = 32
-/** Those of all clients together: many sessions at once would make one long turn. */
+/** The maximum of all clients together, since many sessions at once would make one long turn. */
 export const TURN_OF_ALL = 256
 
-/** Begun since turns were last counted: nothing is counted, and no timer set, below the share. */
+/** Items that have begun since turns were last counted. Below the share, turns are not counted, and no timer is set. */
 let begun = 0
-/** Who has items that wait for a later turn; the first comes next. */
+/** The clients with items that wait for a later turn. The first one is next. */
 const waiting = new Set<{ go(share: number): boolean }>()
 
 function turnOfAll(): void {
@@ -55,7 +55,7 @@ export class Turns<T> {
     while (this.#waiting.length > 0) await nextTurn()
   }
 
-  /** Begins a share of what waits. True: more waits. */
+  /** Begins a share of the waiting items. Returns whether more are waiting. */
   go(share: number): boolean {
     for (this.#begun = 0; this.#begun < share && this.#waiting.length > 0;)
       this.#begin(this.#waiting.shift() as T)

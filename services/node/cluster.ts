@@ -1,4 +1,4 @@
-// Carries out other nodes' commands, and closes the parts of a node.
+// Executes other nodes' commands, and closes the parts of a node.
 
 import type { Access } from '../broker/access/access.ts'
 import { LONGEST_TICKET_MS, reservedRetention } from '../broker/control/channels.ts'
@@ -7,7 +7,7 @@ import type { Config } from '../config/config.ts'
 import { DISCONNECTED } from '../http/clients.ts'
 import type { Context } from '../http/context.ts'
 
-/** What is kept of each channel: the node's own, and clients' channels by their rules. */
+/** The retention of each channel: reserved ones, and clients' channels by their rules. */
 export function retentions(access: Access, { idempotencyWindow }: Config): RetentionOf {
   const reserved = reservedRetention({ ticketLife: Math.min(LONGEST_TICKET_MS, idempotencyWindow) })
   return channel => reserved(channel) ?? access.retentionOf(channel)
@@ -19,7 +19,7 @@ export async function openCluster(context: Context): Promise<void> {
   control
     .on('revoke', ({ user, before, until }) => access.revoke(user, before, until))
     .on('disconnect', ({ user, client }, { past }) => {
-      // A command sent before this node listened does not concern the present connections.
+      // A command from before this node listened does not concern its current connections.
       if (!past) clients.end(user, DISCONNECTED, each => client === undefined || each.id === client)
     })
     .on('unsubscribe', ({ user, channel }, { past }) => {

@@ -7,7 +7,7 @@ import type { FastifyInstance } from 'fastify'
 import { closeParts } from './cluster.ts'
 import type { Operations } from '../http/operations.ts'
 
-/** How long requests in flight have after all connections were asked to leave, ms. */
+/** How long requests in flight may take after all connections were asked to leave, ms. */
 const LAST_ANSWERS = 2500
 
 declare module 'fastify' {
@@ -17,11 +17,11 @@ declare module 'fastify' {
   }
 }
 
-/** How long a stop takes, ms; closing adds at most some 3 s. */
+/** How long a stop takes, ms. Closing adds at most about 3 s. */
 export interface DrainTimes {
-  /** Not ready, but listening, so that load balancers notice. */
+  /** How long the node is not ready but still listens, so that load balancers notice. */
   readonly notice: number
-  /** Ending connections, once no new ones can arrive. */
+  /** The time over which connections are ended, once no new ones can arrive. */
   readonly spread: number
 }
 
@@ -30,11 +30,11 @@ export async function drain(app: FastifyInstance, { notice, spread }: DrainTimes
   const { health, hub } = app.fanwire
   health.drain()
   if (notice > 0) await wait(notice)
-  // Not as an http.Server: that would cut idle connections, over which a proxy may be sending a request at this moment.
-  // Their next response asks the client not to keep them.
+  // http.Server's own close would cut idle connections, over which a proxy may be sending a request at this moment. Their
+  // next response asks the client not to keep them.
   for (const listener of app.protocols.listeners) Server.prototype.close.call(listener)
   await hub.connections.drain(spread)
-  // For sessions without a further response; unlike `Connection: close` this is safe while a request is in flight.
+  // Serves sessions without a further response. Unlike `Connection: close`, it is safe while a request is in flight.
   app.protocols.goAway()
   await Promise.all([
     app.inFlight.end(),
@@ -45,7 +45,7 @@ export async function drain(app: FastifyInstance, { notice, spread }: DrainTimes
   // The server waits for sockets that it handed over (WebSocket), but does not close them.
   for (const socket of app.sockets) socket.destroy()
   await closed
-  // Last: monitoring of the stop uses it.
+  // Closed last, since it is used to monitor the stop.
   await app.operations?.close()
   await closeParts(app.fanwire)
 }

@@ -4,13 +4,13 @@ import { lookup } from 'node:dns/promises'
 import type { FastifyInstance } from 'fastify'
 import type { Config } from '../config/config.ts'
 
-/** Connections that the kernel queues until they are accepted: as many as may reconnect at once after a fault. */
+/** The connections that the kernel queues until they are accepted: many may reconnect at once after a fault. */
 const BACKLOG = 4096
 
 /** Settings that are ports. */
 export type Ports = 'port' | 'h2cPort' | 'metricsPort'
 
-/** One address: for a name that has two, Fastify would create a second server, which not all plugins know. */
+/** The address of a host. For a name with two, Fastify would create a second server, which not all plugins support. */
 export async function addressOf(host: string): Promise<string> {
   return (await lookup(host)).address
 }

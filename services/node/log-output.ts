@@ -1,6 +1,6 @@
-// Where the log's lines go: a file descriptor, without waiting for its reader. If there is no reader any more, lines
-// are dropped. pino's own destination would try for ever to write the last ones as the process ends (sonic-boom 4 and
-// 5, flushSync repeats every error but EAGAIN).
+// Writes the log's lines to a file descriptor, without waiting for its reader. If the reader is gone, lines are dropped.
+// pino's own destination would retry the last ones for ever when the process ends (flushSync of sonic-boom 4 and 5 retries
+// every error but EAGAIN).
 
 import { write, writeSync } from 'node:fs'
 
@@ -11,9 +11,9 @@ const isFull = ({ code }: NodeJS.ErrnoException) => code === 'EAGAIN' || code ==
 
 export class LogOutput {
   readonly #fd: number
-  /** Not yet written to the system. */
+  /** Lines that are not written yet. */
   #waiting: (string | Buffer)[] = []
-  /** A write is in progress, or the system accepts none at the moment. */
+  /** Whether a write is in progress, or the system accepts none at the moment. */
   #busy = false
   #gone = false
 

@@ -1,4 +1,4 @@
-// The logger of a process: lines of JSON, or colours on a terminal; no query and no header in any line.
+// The logger of a process: JSON lines, or coloured text on a terminal. No line has a query or a header.
 
 import type { FastifyBaseLogger } from 'fastify'
 import { pino } from 'pino'

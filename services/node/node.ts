@@ -14,7 +14,7 @@ import { createAccess } from './create-access.ts'
 import { createLog } from './create-log.ts'
 import { ROLES } from './roles.ts'
 
-/** A node that can deliver, and does not listen yet. Raises LogUnavailable, LogRefused. */
+/** Creates a node that can deliver, and does not listen yet. Raises LogUnavailable, LogRefused. */
 export async function start(
   config: Config,
   logger: FastifyBaseLogger,

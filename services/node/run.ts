@@ -12,7 +12,7 @@ import { drainAtEnd, type Serving } from './stop.ts'
 import { StartFailed, supervise } from './workers/primary.ts'
 import { work } from './workers/worker.ts'
 
-/** On a terminal: the first command to paste. */
+/** The first commands to paste, shown on a terminal. */
 function welcome(address: string, config: Config): string {
   const url = address.replace('//0.0.0.0:', '//127.0.0.1:').replace('//[::]:', '//[::1]:')
   const key = config.publishKeys.length === 0 ? '' : ` -H 'Authorization: Bearer <key>'`
@@ -31,7 +31,7 @@ function welcome(address: string, config: Config): string {
   ].join('\n')
 }
 
-/** Where the log is. */
+/** The place of the log. */
 function logOf({ redisUrl, data }: Config): { log: string; data?: string; hint?: string } {
   if (redisUrl !== undefined) return { log: 'redis' }
   if (data !== undefined) return { log: 'file', data }

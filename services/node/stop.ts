@@ -1,4 +1,4 @@
-// How a process ends: a signal or a fault drains the node first, and there is a limit to how long that takes.
+// Ends a process: a signal or a fault drains the node first, within a time limit.
 
 import closeWithGrace from 'close-with-grace'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
@@ -6,7 +6,7 @@ import type { Config } from '../config/config.ts'
 import { onStop, STOP_SIGNALS, type StopSignal } from '../signals.ts'
 import { drain, type DrainTimes } from './drain.ts'
 
-/** Time beyond the draining, ms: then the process ends unconditionally. */
+/** How long after the drain the process ends unconditionally, ms. */
 const STOP_WITHIN = 5000
 
 /** A stop takes no longer than this, ms. */
@@ -16,12 +16,12 @@ export function stopsWithin({ drain, drainNotice }: Pick<Config, 'drain' | 'drai
 
 const AT_ONCE: DrainTimes = { notice: 0, spread: 0 }
 
-/** What a process serves, once it has started. */
+/** The server of a process, once it has started. */
 export interface Serving {
   app?: FastifyInstance
 }
 
-/** SIGHUP makes a node with rules reload them (create-access.ts), and does not end it. */
+/** Signals that do not end the process: a node with rules reloads them on SIGHUP (create-access.ts). */
 export function spared({ rulesFile }: Pick<Config, 'rulesFile'>): StopSignal[] {
   return rulesFile === undefined ? [] : ['SIGHUP']
 }
@@ -38,14 +38,14 @@ interface Grace {
 
 /** The end of a process. */
 export interface End {
-  /** A signal, a fault, or `begin` began it. */
+  /** Whether a signal, a fault, or `begin` began it. */
   readonly begun: boolean
   begin(): void
 }
 
 /**
- * From now on a signal, a fault, or `begin` of the result makes the process call `stop`, once, and end. A second signal
- * or fault ends it at once.
+ * Makes a signal, a fault, or `begin` of the result call `stop` once, and then end the process. A second signal or fault
+ * ends it at once.
  */
 export function endWithGrace(
   { within, logger, spare, fail }: Grace,
@@ -79,7 +79,7 @@ export function endWithGrace(
   return end
 }
 
-/** `endWithGrace` for a process that serves: it drains its server, if it has one by then. */
+/** Like `endWithGrace`, for a process that serves: it drains the server, if there is one by then. */
 export function drainAtEnd(
   config: Config,
   logger: FastifyBaseLogger,

@@ -23,7 +23,7 @@ const schema = operation({
   query: QUERY,
   path: CHANNEL,
   body: BODY,
-  answers: { 201: { description: 'the log holds the end, whose position this is', schema: RECEIPT } },
+  answers: { 201: { description: "the log holds the channel's end, at this position", schema: RECEIPT } },
 })
 
 const NOTHING = Buffer.alloc(0)

@@ -14,7 +14,7 @@ export interface WriterOptions {
 /** The routes read bodies, each in its own way; the plugin's scope limits this to them. */
 export const writer: FastifyPluginAsync<WriterOptions> = async (app, { times = BODY_TIMES }) => {
   app.removeAllContentTypeParsers()
-  // By their names too, which Fastify caches: it searches anew for any other type.
+  // Also by name, since Fastify caches known types, and searches each time for others.
   for (const type of ['*', 'application/json', 'text/plain', 'application/octet-stream']) {
     app.addContentTypeParser(type, (_request, payload, done) => done(null, payload))
   }

@@ -34,8 +34,8 @@ export const BODY = {
 const QUERY = Type.Object({
   type: text('the type of the event'),
   'tag.<name>': text('a tag, such as tag.lang=ko: up to 16 of them'),
-  priority: word(['high', 'low'], 'low: readers may wait until more events have gathered'),
-  transient: word(['0', '1'], '1: delivered to connected readers, not kept'),
+  priority: word(['high', 'low'], 'low: the event may be delayed, to deliver more events at once'),
+  transient: word(['0', '1'], '1: the event is delivered to connected readers, and not kept'),
 })
 
 const schema = operation({

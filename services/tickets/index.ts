@@ -1,4 +1,4 @@
-// POST /v1/tickets: a ticket replaces a token, once, where no header can be sent: EventSource, pages, WebSockets.
+// POST /v1/tickets: a ticket replaces a token once, for clients that can't send headers: EventSource, pages, WebSockets.
 
 import type { FastifyRequest, onRequestHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
@@ -31,7 +31,7 @@ function claimsOf(request: FastifyRequest): Claims {
       challenge: 'insufficient_scope',
     })
   }
-  // Otherwise anybody who saw it in a URL could prolong it.
+  // Otherwise anybody who saw the ticket in a URL could extend it.
   if (ticketOf(request) !== undefined) {
     throw new FanwireError(
       'FW_FORBIDDEN',
@@ -46,7 +46,7 @@ function claimsOf(request: FastifyRequest): Claims {
 
 export const tickets = fp(
   async app => {
-    // Before anything of the request is checked.
+    // Runs before anything in the request is checked.
     const onRequest: onRequestHookHandler = (request, _reply, next) => {
       claimsOf(request)
       next()

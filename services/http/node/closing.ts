@@ -1,5 +1,5 @@
-// Answers and ends sockets that do not belong to an HTTP server of Node's (any more): nothing else closes them, or
-// reads what still arrives.
+// Answers and ends sockets that do not belong to Node's HTTP server (any more): nothing else closes them, or reads their
+// remaining input.
 //
 // Relies on: `_httpMessage`, the response whose turn it is on a socket; the next one has its turn before that one emits
 // 'close'. Tried on Node 20.19, 20.20, 22.23, 24.21 and 26.10.
@@ -42,9 +42,8 @@ export function refuse(
 }
 
 /**
- * Ends a socket whose last response is written. It is not closed at once, since that would reset the connection while
- * the client still sends, and the client might never see the response: input is discarded until the client has ended as
- * well, or for a second.
+ * Ends a socket whose last response is written. Closing it at once would reset the connection while the client still
+ * sends, and the client might not see the response. So input is discarded until the client has ended too, or for a second.
  */
 export function endGently(socket: Socket): void {
   if (socket.destroyed) return

@@ -1,4 +1,4 @@
-// An error in a listener of a socket ends that socket, and not the process: libraries parse client input in such
+// Makes an error in a listener of a socket end that socket instead of the process: libraries parse client input in such
 // listeners.
 //
 // Relies on: everything that happens to a socket goes through its `emit`, looked up each time. Tried on Node 20.19,
@@ -7,7 +7,7 @@
 import type { Socket } from 'node:net'
 import type { FastifyBaseLogger } from 'fastify'
 
-/** From now on an error in its listeners destroys the socket, and is logged. */
+/** Logs errors in the socket's listeners, and destroys the socket. */
 export function guard(socket: Socket, logger: FastifyBaseLogger): void {
   loggers.set(socket, logger)
   socket.emit = guarded

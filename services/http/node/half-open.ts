@@ -1,17 +1,14 @@
-// A client that ends its side of the connection after a request still gets its response (RFC 9112 section 9.6): that it
-// has nothing more to send does not mean that it is gone. If it is, its system refuses the node's bytes, which the next
-// write then reports.
+// A client that ends its side of the connection after a request still receives its response (RFC 9112 section 9.6). If it
+// is gone instead, its system refuses the node's bytes, which the next write reports.
 //
 // Relies on: `httpAllowHalfOpen` of Node's HTTP server. Tried on Node 20.19, 20.20, 22.23, 24.21 and 26.10.
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 
-/**
- * How often a client whose request is held is written to once it has ended its side, ms: most ends are answered sooner.
- */
+/** The interval of probes while a request is held after the client has ended its side, ms. */
 const PROBE_MS = 5000
-/** Ms until the second write: the first one makes the client's system refuse, the second one reports that. */
+/** The delay before the second write, ms: the first one makes the client's system refuse, the second one reports that. */
 const AGAIN_MS = 100
 
 export const halfOpen = fp(
@@ -34,10 +31,10 @@ export function probeWhileHeld(
   const { socket } = request
   const timers: NodeJS.Timeout[] = []
   const probe = () => {
-    // A response that waits behind another (pipelining) has no socket.
+    // A pipelined response that waits has no socket.
     if (response.socket !== null && !response.headersSent) response.writeContinue()
   }
-  // Nothing that the client's system sends is noticed in between, for what has ended is not read.
+  // The refusal goes unnoticed in between, since a socket that has ended is not read.
   const ended = () => {
     timers[0] = setInterval(() => {
       probe()

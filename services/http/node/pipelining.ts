@@ -68,21 +68,21 @@ class Pipeline {
     this.#waits = undefined
     if (!this.#over) this.#socket.resume()
   }
-  /** Requests whose responses have not gone out. */
+  /** The number of requests without a complete response. */
   unanswered = 0
   /** The newest request, while there are unanswered ones. */
   #last: IncomingMessage | undefined
-  /** In the piece that is being parsed: where a head ends, if one does. */
+  /** Where a head ends in the piece that is being parsed, if one does. */
   #headEnd = 0
-  /** Remaining bytes of its body, if it has a length. */
+  /** The remaining bytes of the last request's body, if it has a length. */
   #left = 0
   /** The last three parsed bytes: a head may end in them. */
   #tail = ''
-  /** The bytes being parsed, and how far they are parsed. */
+  /** The bytes that are being parsed, and how many of them are parsed. */
   #chunk: Buffer = NOTHING
   #at = 0
   #waits: 'answer' | 'turn' | undefined
-  /** How long it waits for a response, ms; and since when. */
+  /** How long a paused connection may wait for a response, ms. */
   readonly #patience: number
   #timer: NodeJS.Timeout | undefined
   #over = false
@@ -126,7 +126,7 @@ class Pipeline {
     return this.#chunk.subarray(this.#at)
   }
 
-  /** An error in parsing or handling a request ends its connection, and not the process. */
+  /** Takes input. An error in parsing or handling a request ends its connection instead of the process. */
   #take(chunk: Buffer): void {
     this.#chunk = chunk
     this.#at = 0
@@ -160,7 +160,7 @@ class Pipeline {
 
   #waitForAnswer(): void {
     this.#waits = 'answer'
-    // Node itself has paused it: for a body that is not read yet, or responses that the client does not read.
+    // Node itself has paused the socket, for a body that is not read yet, or responses that the client does not read.
     if (this.unanswered < MAX_UNANSWERED) return
     this.#timer = setTimeout(() => this.#socket.destroy(), this.#patience)
   }
@@ -182,7 +182,7 @@ class Pipeline {
     const at = seam.indexOf(HEAD_END)
     const end = at === -1 ? this.#behind(HEAD_END) : this.#at + at + HEAD_END.length - this.#tail.length
     this.#headEnd = end - this.#at
-    // Its body at once as well, if no other head ends in the available bytes.
+    // The piece includes the body, if no other head ends in the available bytes.
     return this.#chunk.includes(HEAD_END, end, 'latin1') ? end : this.#chunk.length
   }
 

@@ -3,7 +3,7 @@
 
 import type { Writable } from 'node:stream'
 
-/** Bytes; for a stream that is not a socket, those in its own buffer. */
+/** The queued bytes; for a stream that is not a socket, those in its own buffer. */
 export function queuedBytes(sink: Writable): number {
   const handle = (sink as { _handle?: { writeQueueSize?: number } | null })._handle
   return handle?.writeQueueSize ?? sink.writableLength

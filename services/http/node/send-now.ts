@@ -1,6 +1,6 @@
-// Bytes go to the kernel past a socket's stream where nothing waits in it: what Node makes for each write costs about as
-// much as all the rest of a delivery in this process. What the kernel does not take at once stays with libuv, which has
-// one queue for a socket, so that all that is written afterwards, by whichever way, comes behind it.
+// Writes bytes to a socket directly, bypassing its stream if that is empty: Node's objects for each write cost about as
+// much as the rest of a delivery. libuv queues bytes that the kernel does not accept at once. It has one queue per socket,
+// so later writes, direct or by the stream, follow them.
 //
 // Relies on: the binding `stream_wrap` with its WriteWrap, an object that Node gives with each write and does not keep
 // where the kernel took everything at once, which `streamBaseState[kLastWriteWasAsync]` says; `_handle`, which a socket
@@ -13,7 +13,7 @@ import { getSystemErrorName } from 'node:util'
 import type { SendNow } from '../../broker/fanout/connection.ts'
 
 interface WriteRequest {
-  /** Kept from being collected until it is written. */
+  /** A reference that prevents garbage collection until the bytes are written. */
   buffer?: Buffer
   /** `status`: 0, or the negative number of an error. */
   oncomplete?(status: number): void
@@ -30,7 +30,7 @@ interface Handle {
   writeBuffer(request: WriteRequest, bytes: Buffer): number
 }
 
-/** Undefined where this Node does not offer it. */
+/** Returns undefined if this version of Node lacks the internals. */
 export function createSendNow(): SendNow | undefined {
   const binding = streamBinding()
   if (binding === undefined) return undefined
@@ -39,7 +39,7 @@ export function createSendNow(): SendNow | undefined {
 
   return (sink, bytes) => {
     const handle = isFree(sink) ? sink._handle : undefined
-    // Of an error the stream hears as it writes the same.
+    // After an error, the caller writes the same bytes to the stream, which reports it.
     if (handle == null || handle.writeBuffer(request, bytes) !== 0) return undefined
     if (streamBaseState[kLastWriteWasAsync] === 0) return 'sent'
     request.buffer = bytes
@@ -51,7 +51,7 @@ export function createSendNow(): SendNow | undefined {
   }
 }
 
-/** A plain socket (those of TLS are of another class), connected, with nothing in its stream. */
+/** Whether this is a connected plain socket (not TLS) with an empty stream. */
 function isFree(sink: Writable): sink is Socket & { readonly _handle?: Handle | null } {
   return (
     sink.writableLength === 0 &&

@@ -1,5 +1,5 @@
-// A WebSocket that reports at once that its client has gone. The library's 'close' comes only when TCP has ended: after
-// a client's close frame that can take seconds, in which the client would still count as a reader and as a member.
+// A WebSocket that reports at once that its client is gone. The library emits 'close' only when TCP has ended, which can be
+// seconds after a client's close frame; until then the client would still count as a reader and a member.
 //
 // Relies on: the library calls `close` of a socket when it has received a close frame or an invalid frame, and
 // `emitClose` when TCP has ended; `_closeFrameReceived`; `_receiver`, which has an error after an invalid frame; the
@@ -37,7 +37,7 @@ class ServedSocket extends WebSocket {
   }
 }
 
-/** Options of a server whose sockets can be given to `whenGone`. */
+/** The options of a server whose sockets support `whenGone`. */
 export const SERVED = {
   /** The library's types ask for the whole module. */
   WebSocket: ServedSocket as never,

@@ -1,5 +1,5 @@
-// Requests that Node would answer itself, without a code, or by closing the connection: CONNECT, an `Expect` that it
-// does not know, and a version in the request line that an HTTP/1 connection can't have.
+// Handles requests that Node would answer without a code, or by closing the connection: CONNECT, an unknown `Expect`, and
+// a version in the request line that an HTTP/1 connection can't have.
 //
 // Relies on: Node emits 'connect' and 'checkExpectation' in place of 'request', and its parser lets HTTP/2.0 and
 // HTTP/0.9 through. Tried on Node 20.19, 20.20, 22.23, 24.21 and 26.10.

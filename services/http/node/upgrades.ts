@@ -20,12 +20,12 @@ import { hardenReceiver } from './ws-receiver.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Emits 'upgrade' like a server, but only for WebSocket handshakes. Their sockets end with a refusal. */
+    /** Emits 'upgrade' like a server, but only for WebSocket handshakes. If one is refused, its socket ends. */
     readonly handshakes: EventEmitter
   }
 
   interface FastifyContextConfig {
-    /** The handler takes WebSocket handshakes, as well as requests: see `isHandshake`. */
+    /** Set if the handler takes WebSocket handshakes as well as requests: see `isHandshake`. */
     handshakes?: true
   }
 }
@@ -102,18 +102,18 @@ function isWebSocket({ method, headers }: IncomingMessage): boolean {
   )
 }
 
-/** Of a URL in any form (RFC 9112 section 3.2). */
+/** The path of a URL in any form (RFC 9112 section 3.2). */
 function pathOf({ url = '' }: IncomingMessage): string {
   return url.replace(/^https?:\/\/[^/?]*/i, '').split('?', 1)[0] ?? ''
 }
 
-/** When the response is finished, so is its socket. A socket that was accepted for WebSocket never has a response. */
+/** Ends the socket when the response is finished. A socket that was accepted for WebSocket has no response. */
 function endWith(response: ServerResponse, socket: Socket): void {
   response.shouldKeepAlive = false
   response.once('finish', () => endGently(socket))
 }
 
-/** The path of a route whose last segment is a parameter, for any path of that form. */
+/** Replaces the last segment of a path by a colon, to compare it with routes whose last segment is a parameter. */
 const withParameter = (path: string) => path.replace(/[^/]+$/, ':')
 
 /** The head of a request, without its upgrade headers. */
@@ -133,7 +133,7 @@ function headWithoutUpgrade(request: IncomingMessage): Buffer {
   return Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1')
 }
 
-/** Releases what an accepted handshake left on its socket: 3 KiB per client, measured on Node 20. */
+/** Releases references of an accepted handshake on its socket: 3 KiB per client, measured on Node 20. */
 export function forgetHandshake(socket: Socket): void {
   const held = socket as Socket & { _httpMessage?: ServerResponse | null; parser?: unknown }
   held._httpMessage?.detachSocket(socket)

@@ -11,7 +11,7 @@ import type { Socket } from 'node:net'
 import type { WebSocket } from 'ws'
 import { TURN } from '../turns.ts'
 
-/** Bytes for which a message counts as one more. */
+/** A message counts once more for each of these bytes. */
 const BYTES = 2048
 
 type Done = (error?: Error) => void
@@ -28,11 +28,11 @@ interface Library {
   readonly _socket: Socket
 }
 
-/** Of a client that has sent something: most never do. */
+/** Created for a client that has sent something, which most never do. */
 class Intake {
   readonly #websocket: WebSocket
   readonly #receiver: Receiver
-  /** Messages since turns were last counted: nothing is counted below the share. */
+  /** Messages since turns were last counted. Turns are counted only above the share. */
   #taken = 0
   #held = false
   #closed = false
@@ -90,7 +90,7 @@ function intakeOf(websocket: WebSocket): Intake {
   return intake
 }
 
-/** From now on the client is limited to its share of a turn. */
+/** Limits the client to its share of a turn. */
 export function shareTurns(websocket: WebSocket): void {
   websocket.on('message', took)
   websocket.on('ping', took)

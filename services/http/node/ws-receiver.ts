@@ -12,9 +12,9 @@ import * as library from 'ws'
 type Done = (error?: Error) => void
 
 interface Parser extends Writable {
-  /** It has called back with an error. */
+  /** Whether it has called back with an error. */
   _errored: boolean
-  /** There is more to parse. */
+  /** Whether there is more to parse. */
   _loop: boolean
   /** Continues to parse the buffered input. */
   startLoop(done: Done): void
@@ -25,7 +25,7 @@ interface Parser extends Writable {
 const { Receiver } = library as unknown as { Receiver: { prototype: Parser } }
 let hardened = false
 
-/** Must be called before the first handshake; once is enough. */
+/** Patches the library. Call it once, before the first handshake. */
 export function hardenReceiver(): void {
   if (hardened) return
   hardened = true

@@ -13,18 +13,17 @@ import { VERSION } from '../../config/version.ts'
 import { loadPackages, type Packages } from './packages.ts'
 import { parseTraceparent, printTraceparent, TRACEPARENT } from './traceparent.ts'
 
-/** The maximum of an event's tags. */
+/** The maximum number of an event's tags. */
 const MAX_TAGS = 16
 
 /**
- * Traces everything that the server publishes and delivers from now on. Called before its routes are added. Raises
- * PackagesMissing.
+ * Traces everything that the server publishes and delivers. Call it before the routes are added. Raises PackagesMissing.
  */
 export function trace(app: FastifyInstance, packages = loadPackages()): void {
   const { api, sdk, resources, otlp } = packages
   const own = resources.resourceFromAttributes({ 'service.name': 'fanwire', 'service.version': VERSION })
   const provider = new sdk.BasicTracerProvider({
-    // OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES.
+    // Reads OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES.
     resource: own.merge(resources.detectResources({ detectors: [resources.envDetector] })),
     spanProcessors: [new sdk.BatchSpanProcessor(new otlp.OTLPTraceExporter())],
   })
@@ -42,7 +41,7 @@ class Tracing {
   /** The span of the publish in progress. */
   readonly #active = new AsyncLocalStorage<Span>()
   readonly #spans = new WeakMap<FastifyRequest, Span>()
-  /** Offset of the newest event that has been delivered. */
+  /** The offset of the newest delivered event. */
   readonly #delivered = new WeakMap<Channel, number>()
 
   constructor(api: Packages['api'], tracer: Tracer) {
@@ -50,7 +49,7 @@ class Tracing {
     this.#tracer = tracer
   }
 
-  /** A span for each request of a publish route, in the trace that its `traceparent` names. */
+  /** Creates a span for each request of a publish route, in the trace of its `traceparent`. */
   followRequests(app: FastifyInstance): void {
     const { SpanKind, SpanStatusCode } = this.#api
     app.addHook('onRequest', (request, _reply, done) => {
@@ -74,7 +73,7 @@ class Tracing {
     })
   }
 
-  /** A span for each append of such a request. Its events carry the trace, if it is sampled. */
+  /** Creates a span for each append of such a request. Its events carry the trace, if it is sampled. */
   followAppends(log: ChannelLog): void {
     const { SpanKind, SpanStatusCode } = this.#api
     const append = log.append.bind(log)
@@ -96,8 +95,8 @@ class Tracing {
   }
 
   /**
-   * A span for each stretch with such events: from the log's acceptance of the first until all readers here were
-   * visited.
+   * Creates a span for each stretch with such events, from the log's time of the first event until all readers on this node
+   * were visited.
    */
   followDeliveries({ connections }: Hub): void {
     connections.flushLoop.flushed = flushed => {
@@ -133,7 +132,7 @@ function tagsOf(schema: unknown): readonly string[] {
   return (schema as { tags?: readonly string[] } | undefined)?.tags ?? []
 }
 
-/** By the conventions of OpenTelemetry for messaging. */
+/** The attributes by OpenTelemetry's conventions for messaging. */
 function attributesOf(channel: string, events: number) {
   return {
     'messaging.system': 'fanwire',

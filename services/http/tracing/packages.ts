@@ -31,12 +31,12 @@ export interface Packages {
   readonly otlp: { readonly OTLPTraceExporter: new () => object }
 }
 
-/** Packages are not installed. */
+/** Some packages are not installed. */
 export class PackagesMissing extends Error {
   override readonly name = 'PackagesMissing'
 }
 
-/** Each with the version that matches the others, and supports all versions of Node that fanwire supports. */
+/** Versions that match each other, and support all versions of Node that fanwire supports. */
 const VERSIONS = {
   api: ['@opentelemetry/api', '1'],
   sdk: ['@opentelemetry/sdk-trace-base', '2'],
@@ -44,7 +44,7 @@ const VERSIONS = {
   otlp: ['@opentelemetry/exporter-trace-otlp-http', '0.223'],
 } as const
 
-/** Raises PackagesMissing. */
+/** Loads the packages. Raises PackagesMissing. */
 export function loadPackages(load: (name: string) => unknown = createRequire(import.meta.url)): Packages {
   const loaded = Object.entries(VERSIONS).map(([key, [name]]) => [key, loadOne(load, name)])
   return Object.fromEntries(loaded) as Packages

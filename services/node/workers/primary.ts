@@ -1,5 +1,5 @@
-// The process above the workers: it forks them, replaces those that end, passes on their questions, and stops them. It
-// holds the listening socket, through node:cluster, and neither serves HTTP nor needs Redis.
+// The primary process: it forks the workers, replaces those that end, relays their questions, and stops them. It holds the
+// listening socket, through node:cluster, and neither serves HTTP nor needs Redis.
 
 import cluster, { type Worker } from 'node:cluster'
 import { once } from 'node:events'
@@ -12,16 +12,16 @@ import { endWithGrace, spared, stopsWithin } from '../stop.ts'
 import { Dialogue, type ToPrimary, type ToWorker } from './dialogue.ts'
 import { type Measured, Totals } from './totals.ts'
 
-/** Ms until a worker is replaced: the first time, and at most if it keeps ending soon after its start. */
+/** The delay before a worker is replaced, ms: the first one, and the maximum if it keeps ending soon after its start. */
 const FIRST_DELAY = 200
 const LAST_DELAY = 10_000
-/** A worker that has lived for this long, ms, did not end soon. */
+/** The lifetime from which a worker's end does not count as soon after its start, ms. */
 const LONG = 60_000
 
 /** How long a worker may take to answer, ms. */
 const ANSWER_WITHIN = 1000
 
-/** Ms after the time in which a worker ends by itself: then it is killed. */
+/** How long after its own time limit a worker is killed, ms. */
 const KILL_AFTER = 2000
 
 /** A worker could not start. The message is for the user: one line, or a stack. */
@@ -32,7 +32,7 @@ export class StartFailed extends Error {
 interface Member {
   readonly worker: Worker
   readonly dialogue: Dialogue<ToWorker, ToPrimary>
-  /** How many times in a row it and its predecessors ended soon. */
+  /** How many times in a row it or its predecessors ended soon after their start. */
   readonly failures: number
   readonly began: number
   /** Whether it has started to listen. */
@@ -62,7 +62,7 @@ class Primary {
     this.#logger = logger
   }
 
-  /** Returns the address, as a URL, when all workers listen. Raises StartFailed, and what listening may raise. */
+  /** Returns the address, as a URL, when all workers listen. Raises StartFailed, and the errors of listening. */
   async start(): Promise<string> {
     const { host, port, workers } = this.#config
     if (port === 0) {
@@ -128,7 +128,7 @@ class Primary {
         resolve(code === 0 || !member.listens)
       }
       worker.once('exit', end)
-      // It could not be forked. Otherwise the error is about a message that was not sent to an ending worker.
+      // Handles a failed fork. Other errors are about a message that was not sent to an ending worker.
       worker.on('error', error => {
         if (worker.process.pid === undefined) end(null, null, error)
       })
@@ -208,7 +208,7 @@ class Primary {
     return sum
   }
 
-  /** Asks every serving worker; `heard` receives the answers of those that answer in time, and live. */
+  /** Asks every serving worker. `heard` receives the answers that arrive in time. */
   async #askAll(question: ToWorker, heard: (answer: unknown, worker: number) => void): Promise<void> {
     const serving = [...this.#members.values()].filter(({ listens }) => listens)
     await Promise.all(

@@ -1,5 +1,5 @@
-// All workers' metrics, added up: each metric as its `aggregator` says. Counters never fall when a worker is slow or
-// gone, since Prometheus would treat that as a restart, and the remaining count as new.
+// Aggregates all workers' metrics, each by its `aggregator`. Counters never decrease when a worker is slow or gone, since
+// Prometheus would treat that as a restart, and the remaining count as new.
 
 import { AggregatorRegistry, type Registry } from 'prom-client'
 
@@ -14,7 +14,7 @@ function grown(measured: Measured): Measured {
 export class Totals {
   /** The last metrics of each live worker, by its id. */
   readonly #last = new Map<number, Measured>()
-  /** Those of workers that are gone. */
+  /** The growing metrics of workers that are gone. */
   readonly #gone: Measured[] = []
 
   set(worker: number, measured: Measured): void {
@@ -27,9 +27,9 @@ export class Totals {
     if (last !== undefined) this.#gone.push(grown(last))
   }
 
-  /** As Prometheus text. Workers that are not in `answered` contribute the growing part of their last metrics. */
+  /** The totals as Prometheus text. Workers that are not in `answered` contribute the growing part of their last metrics. */
   async text(answered: ReadonlySet<number>): Promise<string> {
-    // In a single step; another may end meanwhile.
+    // Taken in one step, since another worker may end meanwhile.
     const gone = this.#gone.splice(0)
     if (gone.length > 0) this.#gone.push(await AggregatorRegistry.aggregate(gone).getMetricsAsJSON())
     const living = [...this.#last].map(([worker, last]) => (answered.has(worker) ? last : grown(last)))

@@ -1,5 +1,5 @@
-// One of several processes that serve as one: it starts when the primary forks it, and stops when the primary asks it
-// to, or is gone.
+// One of several processes that serve as one. It starts when the primary forks it, and stops when the primary asks it to,
+// or is gone.
 
 import type { Worker } from 'node:cluster'
 import type { Config } from '../../config/config.ts'
@@ -50,7 +50,7 @@ export async function work(config: Config, self: Worker, fail: () => never): Pro
       if (typeof answer !== 'number') throw new Error('the primary did not name a port')
       port = answer
     }
-    // A server that is closed already must not listen.
+    // A closed server must not listen.
     if (!end.begun) await listen(app, { ...config, port })
   } catch (error) {
     if (end.begun) return

@@ -8,16 +8,16 @@ import type { Published } from '../../broker/publisher.ts'
 
 export type Outcome = Published | FanwireError
 
-/** Events of one request that are in flight to the log. */
+/** The maximum events of one request in flight to the log. */
 const IN_FLIGHT = 256
-/** ... and their data; a single event with more is sent alone. */
+/** The maximum bytes of their data. A larger event is sent alone. */
 const IN_FLIGHT_BYTES = 4 * 2 ** 20
-/** Events of one append: it blocks the log for all other clients. */
+/** The maximum events of one append, since it blocks the log for other clients. */
 const BATCH = 128
 const BATCH_BYTES = 2 ** 20
-/** After this many consecutive failed appends, the log counts as lost ... */
+/** The consecutive failed appends after which the log counts as lost. */
 const FAILED_IN_A_ROW = 256
-/** ... and also after this many failed channels, because each must be remembered. */
+/** The failed channels after which the log counts as lost, since each must be remembered. */
 const FAILED_CHANNELS = 10_000
 
 type Append = (channel: string, drafts: readonly Draft[]) => Promise<readonly Published[]>
@@ -36,9 +36,9 @@ interface Lane {
 }
 
 /**
- * Whenever a channel's append has returned, everything that came for it meanwhile goes as the next one. If an
- * append fails, its events fail, and all later ones of that channel fail untried: else a later event could stand
- * in the log although an earlier one does not.
+ * When a channel's append has returned, all its events that arrived meanwhile form the next one. If an append fails, its
+ * events fail, and all later ones of that channel fail untried: otherwise the log could have a later event without an
+ * earlier one.
  */
 export class Appender {
   readonly #append: Append
@@ -70,17 +70,17 @@ export class Appender {
     this.#onFault = onFault
   }
 
-  /** Publishes without a result. */
+  /** The number of publishes without a result. */
   get pending(): number {
     return this.#inFlight + this.#waiting
   }
 
-  /** Enough is in flight: publish no more before `changed`. */
+  /** Whether enough is in flight: the caller publishes no more before `changed`. */
   get full(): boolean {
     return this.pending >= IN_FLIGHT || this.#inFlightBytes + this.#waitingBytes >= IN_FLIGHT_BYTES
   }
 
-  /** The log counts as lost: later publishes fail untried. */
+  /** Whether the log counts as lost: later publishes fail untried. */
   get gaveUp(): boolean {
     return this.#failedInARow >= FAILED_IN_A_ROW || this.#failed.size >= FAILED_CHANNELS
   }
@@ -105,7 +105,7 @@ export class Appender {
     this.#schedule()
   }
 
-  /** A microtask later, so that synchronous publishes are appended together. */
+  /** Appends in a microtask, so that synchronous publishes are appended together. */
   #schedule(): void {
     if (this.#scheduled) return
     this.#scheduled = true
@@ -164,7 +164,7 @@ export class Appender {
     this.#wakeUp()
   }
 
-  /** In a channel that has ended: a repeat gets its first result. */
+  /** Appends one by one to a channel that has ended, so that duplicates get their first result. */
   async #oneByOne(channel: string, drafts: readonly Draft[]): Promise<Outcome[]> {
     const outcomes: Outcome[] = []
     for (const draft of drafts) {
@@ -174,7 +174,7 @@ export class Appender {
     return outcomes
   }
 
-  /** From waiting to in flight. */
+  /** Moves events from waiting to in flight. */
   #move(count: number, bytes: number): void {
     this.#waiting -= count
     this.#waitingBytes -= bytes

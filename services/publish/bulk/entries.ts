@@ -11,7 +11,7 @@ import { parseEntry } from '../../broker/event/publish-entry.ts'
 import { printReceipt } from '../../broker/event/receipt.ts'
 import { Appender, type Outcome } from './appender.ts'
 
-/** Entries whose results are not out yet, perhaps because an earlier one is pending. */
+/** The maximum entries whose results are not sent yet, perhaps because an earlier one is pending. */
 const WINDOW = 4096
 
 /** Maximum number of channels that are remembered for a reached limit. Others are checked each time. */
@@ -21,7 +21,7 @@ const NOT_TRIED = 'an earlier event of this channel failed, so this one was not 
 /** An entry in progress. */
 interface Slot {
   readonly index: number
-  /** Undefined if the entry itself is bad. */
+  /** Empty if the entry itself is invalid. */
   readonly channels: readonly string[]
   readonly several: boolean
   readonly outcomes: (Outcome | undefined)[]
@@ -29,9 +29,9 @@ interface Slot {
 }
 
 export class Entries {
-  /** Entries taken. */
+  /** The number of entries taken. */
   taken = 0
-  /** Events that the log holds, including duplicates. */
+  /** The number of events that the log holds, including duplicates. */
   held = 0
   /** The first failure that the entry itself did not cause. */
   failure: FanwireError | undefined
@@ -62,19 +62,19 @@ export class Entries {
     )
   }
 
-  /** Events in flight to the log. */
+  /** The number of events in flight to the log. */
   get pending(): number {
     return this.#appender.pending
   }
 
-  /** The log counts as lost. */
+  /** Whether the log counts as lost. */
   get gaveUp(): boolean {
     return this.#appender.gaveUp
   }
 
   /** Returns when the next entry may be taken. */
   async room(): Promise<void> {
-    // Other clients have their turn in between, even if the log answers at once.
+    // Gives other clients a turn, even if the log answers at once.
     if (this.taken % TURN === 0) await setImmediate()
     while (this.#full) await this.#appender.changed()
   }
@@ -100,7 +100,7 @@ export class Entries {
     }
   }
 
-  /** Why the publisher may not publish this; a forbidden channel does not affect the others. */
+  /** Why the publisher may not publish to a channel. The other channels are not affected. */
   #refusalOf(channel: string, draft: Draft): FanwireError | undefined {
     try {
       if (this.#limited.has(channel)) throw new FanwireError('FW_NOT_TRIED', NOT_TRIED)

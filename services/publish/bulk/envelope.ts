@@ -5,7 +5,7 @@ import { setImmediate } from 'node:timers/promises'
 import { FanwireError } from '../../errors.ts'
 import { elements, type Member, members, withoutMark } from '../../broker/event/json-spans.ts'
 
-/** Events of one JSON text: their results are held as a whole. */
+/** The maximum events of one JSON text, since their results are held as a whole. */
 const MOST_EVENTS = 100_000
 /** Bytes after which the event loop gets its turn. */
 const TURN = 256 * 1024
@@ -26,7 +26,7 @@ export async function parseEnvelope(sent: Buffer): Promise<Buffer[]> {
 function eventsOf(body: Buffer): Buffer {
   const events = onlyMember(body)
   if (events?.name === 'events' && body[events.start] === 0x5b) return body.subarray(events.start, events.end)
-  // Is it another JSON value, or no JSON at all?
+  // Raises if it is not JSON at all.
   JSON.parse(body.toString('utf8'))
   throw new FanwireError('FW_BAD_EVENT', 'expected {"events":[…]} and nothing else; nothing was published')
 }
@@ -66,7 +66,7 @@ async function entriesOf(events: Buffer): Promise<Buffer[]> {
   return entries
 }
 
-/** How many events an entry may become. */
+/** The maximum number of events of an entry. */
 function countOf(entry: unknown): number {
   const channels = typeof entry === 'object' && entry !== null && 'channels' in entry ? entry.channels : []
   return Array.isArray(channels) ? Math.max(1, channels.length) : 1

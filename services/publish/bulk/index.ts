@@ -41,12 +41,12 @@ const schema = operation({
   body: {
     'application/json': Type.Object({ events: Type.Array(ENTRY) }),
     [NDJSON]: Type.String({
-      description: 'an entry a line; the results come a line each, as they are known',
+      description: 'one entry per line; the response has one result per line, sent as soon as it is known',
     }),
   },
   answers: {
     200: {
-      description: 'a result an entry, in their order: a receipt, or an error with its index',
+      description: 'one result per entry, in order: a receipt, or an error with its index',
       schema: Type.Object({ results: Type.Array(Type.Unknown()) }),
     },
   },
@@ -55,7 +55,7 @@ const schema = operation({
 /** Bytes of a whole JSON body: 8 events of the largest size, within these bounds; always at least one such event. */
 const LEAST_LIMIT = 8 * 2 ** 20
 const MOST_LIMIT = 64 * 2 ** 20
-/** How long the results of an upload have to go out when the node stops, ms. */
+/** How long an upload may take to send its results when the node stops, ms. */
 const PARTING = 2000
 
 export const bulk: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { times }) => {
@@ -110,6 +110,6 @@ export const bulk: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { time
     await Promise.race([parted, setTimeout(PARTING, undefined, { ref: false })])
   }
   app.inFlight.partsWith(part)
-  // Without a drain.
+  // For a close without a drain.
   app.addHook('preClose', part)
 }

@@ -4,17 +4,17 @@ import { withoutMark } from '../../broker/event/json-spans.ts'
 import { ByteAccumulator } from '../../http/byte-accumulator.ts'
 
 export interface Line {
-  /** Counts the lines from 1, blank ones too. */
+  /** The line's number from 1, including blank lines. */
   readonly number: number
-  /** Without its line feed; undefined if the line is longer than the limit. */
+  /** The line without its line feed; undefined if it is longer than the limit. */
   readonly bytes: Buffer | undefined
 }
 
 const LINE_FEED = 0x0a
 
 /**
- * Splits at line feeds; a carriage return before one is JSON's white space anyway. Skips blank lines, a byte order mark
- * before the first line, and the bytes of a line that is too long: it never holds more than `limit` bytes of a line.
+ * Splits at line feeds; a carriage return is white space in JSON. Skips blank lines, a byte order mark before the first
+ * line, and lines that are too long: it never holds more than `limit` bytes of a line.
  */
 export class LineSplitter {
   readonly #limit: number
@@ -26,7 +26,7 @@ export class LineSplitter {
     this.#limit = limit
   }
 
-  /** The lines that `chunk` completes. They are views of it if it contains them whole. */
+  /** The lines that `chunk` completes: views of it if it contains them whole. */
   *push(chunk: Buffer): Generator<Line, void> {
     let start = 0
     for (let at = chunk.indexOf(LINE_FEED); at !== -1; at = chunk.indexOf(LINE_FEED, start)) {

@@ -1,4 +1,4 @@
-// One streamed publish: lines arrive and results go out at the same time, each at its own pace.
+// One streamed publish: lines arrive and results are sent at the same time, each at its own pace.
 
 import { once } from 'node:events'
 import { constants } from 'node:http2'
@@ -13,16 +13,15 @@ import { Entries, printError } from './entries.ts'
 import { LineSplitter } from './lines.ts'
 import { Results } from './results.ts'
 
-/** Bytes of results that are held for a client that does not read yet. */
+/** The maximum bytes of results that are held for a client that does not read. */
 const UNREAD = 8 * 2 ** 20
-/** Bytes of errors that decide the status even if nothing has been appended yet. */
+/** The bytes of errors after which the response begins even if nothing was appended yet. */
 const UNDECIDED = 2 ** 20
 /**
- * A client that sends nothing for this long, ms, may be waiting for the results of its lines: this decides the status
- * too.
+ * The response also begins when the client has sent nothing for this long, ms, since it may be waiting for results.
  */
 const QUIET = 200
-/** Bytes that a line may have beyond its data. */
+/** The maximum bytes of a line, besides its data. */
 const AROUND_DATA = 64 * 1024
 
 /** How long a client may continue to send after the response is out, ms. */
@@ -52,10 +51,10 @@ export class Upload {
   readonly #stall: NodeJS.Timeout
   #quiet: NodeJS.Timeout | undefined
   #reason: Reason | undefined
-  /** Every line has been taken: there is nothing left to stop. */
+  /** Whether every line has been taken. */
   #complete = false
   #isDecided = false
-  /** The last line of the response is written. */
+  /** Whether the last line of the response is written. */
   #over = false
   #accept = () => {}
   #reject = (_: Error) => {}
@@ -130,7 +129,7 @@ export class Upload {
     }
   }
 
-  /** False when no more lines are accepted. */
+  /** Takes lines. Returns false if no more are accepted. */
   async #take(lines: ReturnType<LineSplitter['push']>): Promise<boolean> {
     for (const { number, bytes } of lines) {
       await this.#entries.room()
@@ -160,7 +159,7 @@ export class Upload {
     else this.#settle()
   }
 
-  /** Nothing is appended so far: if the log caused that, the request ends, otherwise the results go out. */
+  /** Decides the status while nothing is appended: if the log caused that, the request fails, otherwise results are sent. */
   #settle(): void {
     if (this.#entries.failure === undefined) this.#decide()
     else this.stop('FW_LOG_UNAVAILABLE')
@@ -188,7 +187,7 @@ export class Upload {
     this.#over = true
   }
 
-  /** Cuts a client that neither reads nor sends although it has to. */
+  /** Cuts a client that should read or send, but does neither. */
   #checkStall(): void {
     const unread = this.#isDecided && this.#results.held + this.#reply.raw.writableLength > 0
     if (unread || this.#over) this.#cut()
@@ -200,7 +199,7 @@ export class Upload {
     this.#request.raw.destroy()
   }
 
-  /** The response is out, or the client gone. */
+  /** Called when the response is sent, or the client is gone. */
   #gone(): void {
     clearTimeout(this.#stall)
     clearTimeout(this.#quiet)

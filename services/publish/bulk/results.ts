@@ -1,14 +1,14 @@
-// The response to a streamed publish: lines that are written as they arrive and held while the client does not read.
+// The response to a streamed publish. Lines are sent as they arrive, and held while the client does not read.
 
 import { Readable } from 'node:stream'
 
-/** Characters that are collected at most before they are written. */
+/** The maximum characters that are collected before they are written. */
 const PIECE = 16 * 1024
 /** Lines are written at the end of the tick, but not sooner than this after the previous lines, ms. */
 const APART = 5
 
 export class Results {
-  /** To be sent. */
+  /** The body of the response. */
   readonly stream: Readable
   #lines = ''
   #scheduled = false
