@@ -1,5 +1,8 @@
 // Parts of hooks: allowed addresses, bounded answers, and the choice of the node that sends webhooks.
 
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { once } from 'node:events'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import t from 'tap'
 import { Addresses } from '../../../services/hooks/addresses.ts'
 import { Ledger } from '../../../services/hooks/ledger.ts'
@@ -73,6 +76,45 @@ t.test('answers are bounded in size and time', async t => {
   app.answer = response => response.end('{}')
   const { status, body } = await poster.post(sent)
   t.strictSame([status, body.toString()], [200, '{}'])
+})
+
+t.test('an endless answer is cut at its limit', async t => {
+  const server = createServer(socket => {
+    const piece = Buffer.alloc(64 * 1024, 'x')
+    const write = () => socket.write(piece, error => void (error == null && write()))
+    socket.on('error', () => {})
+    socket.once('data', () => {
+      socket.write('HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n')
+      write()
+    })
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  // The sockets of the node. The library may connect once more when a connection is cut.
+  const sockets: Socket[] = []
+  const connected = (message: unknown) => void sockets.push((message as { socket: Socket }).socket)
+  subscribe('undici:client:connected', connected)
+  t.teardown(() => unsubscribe('undici:client:connected', connected))
+  const { port } = server.address() as AddressInfo
+  const sent = { url: `http://127.0.0.1:${port}/`, headers: {}, body: '{}', timeout: 10_000 }
+  for (const [most, limit] of [
+    [64 * 1024, 64 * 1024],
+    [0, 256 * 1024],
+  ] as const) {
+    sockets.length = 0
+    const poster = new Poster(new Addresses([]))
+    t.teardown(() => poster.close())
+    const accepted = once(server, 'connection') as Promise<[Socket]>
+    const posted = poster.post({ ...sent, most })
+    if (most > 0) await t.rejects(posted, { message: 'the answer is larger than 64 KiB' })
+    else await posted
+    const [application] = await accepted
+    if (!application.closed) await new Promise<void>(resolve => void application.once('close', resolve))
+    await poster.close()
+    const [{ bytesRead } = { bytesRead: 0 }] = sockets
+    // Up to one piece may be in each buffer on the way.
+    t.ok(bytesRead >= limit && bytesRead <= limit + 3 * 64 * 1024, `${bytesRead} bytes read of ${limit}`)
+  }
 })
 
 t.test('one node sends; another takes over when it is silent or hands over', async t => {
