@@ -2,7 +2,7 @@
 
 import type { Options } from './types.ts'
 
-/** A token that expires within this time, ms, is not used any more. */
+/** A token that expires within this time, ms, is no longer used. */
 const MARGIN_MS = 10_000
 
 export class Credentials {
@@ -28,7 +28,7 @@ export class Credentials {
     return asked
   }
 
-  /** The node rejected the token. */
+  /** Drops the token, which the node has rejected. */
   drop(): void {
     this.#token = undefined
   }
@@ -38,7 +38,7 @@ export class Credentials {
   }
 }
 
-/** Whether it is a JWT rather than a key. */
+/** Whether a text is a JWT rather than a key. */
 export const isToken = (text: string): boolean => /^[\w-]+\.[\w-]+\.[\w-]*$/.test(text)
 
 function expires(token: string): boolean {

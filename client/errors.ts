@@ -12,7 +12,7 @@ export class FanwireError extends Error {
   readonly code: string
   /** The response's status; undefined on a WebSocket. */
   readonly status: number | undefined
-  /** Ms until a retry makes sense; undefined for permanent errors. */
+  /** Ms until a retry can succeed; undefined for permanent errors. */
   readonly retry: number | undefined
 
   constructor(code: string, message: string, status?: number, retry?: number) {
@@ -44,7 +44,7 @@ export async function errorIn(response: Response): Promise<FanwireError> {
   try {
     body = (JSON.parse(text) as { error: ErrorBody }).error
   } catch {
-    // A proxy's own page.
+    // The response is a proxy's own page.
   }
   const hint = Number(headers.get('retry-after')) * 1000 || body.retry
   const retryable = status === 429 || status === 408 || (status >= 500 && body.code !== 'FW_LOG_REFUSED')

@@ -31,7 +31,7 @@ const TIMING: Timing = {
   poll: 3000,
 }
 
-/** How often positions are written to the store at most, ms. */
+/** The minimum time between two writes of positions to the store, ms. */
 const KEEP_MS = 500
 
 export interface FanwireEvents {
@@ -101,7 +101,7 @@ export class Fanwire extends Emitter<FanwireEvents> {
     return this.#lines.state
   }
 
-  /** The events of a channel, from its first listener or loop on. */
+  /** Subscribes to a channel. Reading begins with the first listener or loop. */
   subscribe<Data = unknown>(channel: string, options: SubscribeOptions = {}): Subscription<Data> {
     const { cursor = 'latest', types, filter, every, newest } = options
     const read: ReadOptions = {
@@ -136,7 +136,7 @@ export class Fanwire extends Emitter<FanwireEvents> {
     return presence
   }
 
-  /** Retries at once, also after `unauthorized`, but not before the delay that the server requested. */
+  /** Retries now, also after `unauthorized`, but not before the delay that the server requested. */
   reconnect(): void {
     this.#env.credentials.drop()
     this.#lines.happen('retry')

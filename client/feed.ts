@@ -16,12 +16,12 @@ export type Item =
 
 /** A reader of a feed. It keeps its own position. */
 export interface Reader {
-  /** A position, or where to begin. */
+  /** The reader's position, or where it begins. */
   readonly cursor: string
   take(item: Item): void
 }
 
-/** A reader's position after an item; undefined: unchanged. */
+/** A reader's position after an item; undefined if it is unchanged. */
 export function positionAfter(item: Item): string | undefined {
   if ('event' in item) return item.event.id
   if ('gap' in item) return item.gap.to
@@ -29,7 +29,7 @@ export function positionAfter(item: Item): string | undefined {
   return 'end' in item ? item.end.id : undefined
 }
 
-/** Whether a reader at `cursor` has received it. A reported position does not count as an item. */
+/** Whether a reader at `cursor` has received an item. Reported positions do not count. */
 export function isKnown(cursor: string, item: Item): boolean {
   const to = positionAfter(item)
   return to !== undefined && !('end' in item) && reaches(cursor, to)

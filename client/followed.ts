@@ -5,18 +5,18 @@ import type { SubscriptionState } from './subscription.ts'
 import type { Event, Gap, SubscribeOptions } from './types.ts'
 
 export interface ChannelOptions extends SubscribeOptions {
-  /** How many of the newest events are kept; 100 by default. */
+  /** How many of the newest events are kept. Default: 100. */
   readonly keep?: number
 }
 
 export interface Followed<Data = unknown> {
-  /** The newest ones, in order. */
+  /** The newest events, in order. */
   readonly events: readonly Event<Data>[]
   readonly gaps: readonly Gap[]
   readonly state: SubscriptionState
 }
 
-/** Changes are reported together, once a turn. Returns a function that stops it. */
+/** Follows a channel, and reports changes together, once a turn. Returns a function that stops it. */
 export function follow<Data>(
   client: Fanwire,
   channel: string,

@@ -17,7 +17,7 @@ export class Joint {
   #passed: Item[] | undefined
   readonly #abort = new AbortController()
 
-  /** `at`: the position of the flow. */
+  /** `at` is the position of the flow. */
   constructor(env: Env, about: Pick<Source, 'channel' | 'options'>, reader: Reader, at: string) {
     this.#env = env
     this.#about = about
@@ -69,7 +69,7 @@ export class Joint {
   }
 }
 
-/** A reader as pages know it. */
+/** A reader as the source of pages. */
 function sourceOf({ channel, options }: Pick<Source, 'channel' | 'options'>, reader: Reader): Source {
   const { cursor } = reader
   const take = (item: Item) => isKnown(reader.cursor, item) || reader.take(item)

@@ -16,7 +16,7 @@ const OPEN: Readonly<Record<Wire, OpenLink>> = {
   poll: openPoll,
 }
 
-/** A wire that breaks sooner than this has not worked, ms; after so many such failures another one is tried. */
+/** A wire that breaks sooner than this, ms, has failed; after this many such failures, another wire is tried. */
 const SHORT_LIFE_MS = 10_000
 const SHORT_LIVES = 3
 /** A line without sources is kept for a moment: pages often resubscribe at once. */
@@ -71,7 +71,7 @@ export class Line {
     this.#linger = setTimeout(() => this.size === 0 && this.happen('unwanted'), LINGER_MS)
   }
 
-  /** Several changes of one turn reach the wire together. */
+  /** Sends the changes of one turn to the wire together. */
   #schedule(): void {
     if (this.#scheduled) return
     this.#scheduled = true
@@ -81,7 +81,7 @@ export class Line {
     })
   }
 
-  /** The page is shown again, or the machine has woken up. */
+  /** Called when the page is shown again, or the machine has woken up. */
   check(): void {
     this.#link?.check()
     if (this.state.name === 'waiting') this.happen('retry')
@@ -114,7 +114,7 @@ export class Line {
 
   #waitAfter({ hint = 0, kind }: Fault = { why: '' }): number {
     this.#notBefore = Date.now() + hint
-    // An expired token costs no wait, a token that is rejected again does.
+    // There is no delay after an expired token, but there is if a token is rejected again.
     if (kind === 'rejected' && this.#rejections === 1) return this.#notBefore
     return Date.now() + backoff(this.#failures++, hint, this.#env.timing)
   }
@@ -125,7 +125,7 @@ export class Line {
     this.#try([this.#kept, ...others])
   }
 
-  /** The first of these wires that opens. */
+  /** Tries these wires in order until one opens. */
   #try([place = 0, ...others]: readonly number[]): void {
     const wire = this.#wires[place] as Wire
     let open = false
@@ -159,7 +159,7 @@ export class Line {
     link.want([...this.#sources])
   }
 
-  /** A wire that worked has failed. */
+  /** Called when a wire that worked has failed. */
   #broke(fault: Fault): void {
     const life = Date.now() - this.#since
     if (life > Math.min(SHORT_LIFE_MS, this.#env.timing.maxBackoff)) this.#failures = 0
@@ -190,7 +190,7 @@ export class Line {
     this.#upgrade = setTimeout(() => this.#probeFor(0), this.#env.timing.upgrade * (0.75 + Math.random() / 2))
   }
 
-  /** Tries a better wire beside the one that works, and switches once it opens: from each channel's position. */
+  /** Tries a better wire while the current one works. Once it opens, continues there from each channel's position. */
   #probeFor(place: number): void {
     const wire = this.#wires[place]
     if (wire === undefined || place >= this.#kept) return this.#upgradeLater()
@@ -211,7 +211,7 @@ export class Line {
   }
 }
 
-/** Reads a channel only to see that something arrives. */
+/** A source that ignores what it receives, to test a wire. */
 function deaf({ channel, options }: Source): Source {
   const nothing = () => {}
   const cursor = 'latest'

@@ -1,4 +1,4 @@
-// A link is one wire at work: the interface of all wires, and their shared code.
+// A link is one connection over a wire: the interface of all wires, and their shared code.
 
 import type { Credentials } from './credentials.ts'
 import { errorIn, FanwireError, Unauthorized } from './errors.ts'
@@ -8,14 +8,14 @@ import type { End, Event, Gap, Options, ReadOptions, Timing, Wire } from './type
 export interface Source {
   readonly channel: string
   readonly options: ReadOptions
-  /** A position, or where to begin. */
+  /** The source's position, or where it begins. */
   readonly cursor: string
   /** Reports its start, or a later position that it reached without an event. */
   opened(cursor: string): void
   event(event: Event): void
   gap(gap: Gap): void
   end(end: End): void
-  /** The node refuses to let this client read it. */
+  /** Called if the node refuses this channel to the client. */
   refused(error: FanwireError): void
 }
 
@@ -23,45 +23,45 @@ export interface Source {
 export interface Fault {
   readonly why: string
   /**
-   * `final`: reconnecting does not help. `signed-out`: there is no token. `rejected`: the token is not accepted.
-   * `ended`: the node works, and ended it. `mute`: nothing arrives, although the request was accepted.
+   * `final`: reconnecting does not help. `signed-out`: there is no token. `rejected`: the token is not accepted. `ended`:
+   * the node ended the link. `mute`: nothing arrives, although the request was accepted.
    */
   readonly kind?: 'final' | 'signed-out' | 'rejected' | 'ended' | 'mute'
-  /** How long the node does not want the client to reconnect, ms. */
+  /** The delay before reconnecting that the node requests, ms. */
   readonly hint?: number
 }
 
 export interface Link {
-  /** The sources that it reads from now on. */
+  /** Changes the sources that it reads. */
   want(sources: readonly Source[]): void
-  /** The machine has slept, or the network changed: checks that the node is still there. */
+  /** Checks that the node still answers, since the machine has slept, or the network has changed. */
   check(): void
-  /** Ends the link, which then calls nothing any more. */
+  /** Ends the link. It calls nothing afterwards. */
   close(): void
 }
 
 export interface LinkEvents {
-  /** The link delivers. */
+  /** Called when the link delivers. */
   opened(): void
-  /** The link ended by itself. */
+  /** Called when the link has ended by itself. */
   down(fault: Fault): void
 }
 
 /** The parts that links need. */
 export interface Env {
-  /** Without a slash at the end. */
+  /** The node's URL without a slash at the end. */
   readonly url: string
   readonly credentials: Credentials
   readonly timing: Timing
   readonly fetch: typeof fetch
   readonly WebSocket: Options['WebSocket']
-  /** Maximum events of a page: fewer after pages that were cut. */
+  /** The maximum events of a page; smaller after pages that were cut. */
   readonly pages: { limit: number }
 }
 
 export type OpenLink = (env: Env, events: LinkEvents, wire: Wire) => Link
 
-/** A response with 2xx or 304. Raises FanwireError, and the errors of `getToken` and `fetch`. */
+/** Requests a path. Returns a response with 2xx or 304. Raises FanwireError, and the errors of `getToken` and `fetch`. */
 export async function ask(env: Env, path: string, init: RequestInit = {}): Promise<Response> {
   const token = await env.credentials.get()
   const headers = { ...init.headers, ...(token ? { authorization: `Bearer ${token}` } : {}) }
@@ -73,7 +73,7 @@ export async function ask(env: Env, path: string, init: RequestInit = {}): Promi
   throw error
 }
 
-/** The end of a link that an error of `ask` causes. */
+/** The fault for an error of `ask`. */
 export function faultOf(error: unknown): Fault {
   if (error instanceof Unauthorized) return { kind: 'signed-out', why: error.message || 'signed out' }
   const why = error instanceof Error ? error.message : String(error)
@@ -116,7 +116,7 @@ export type Message = Partial<Event> & {
   readonly close?: { readonly code: number; readonly reason: string; readonly retry?: number }
 }
 
-/** Delivers it to its source. */
+/** Delivers a message to its source. */
 export function deliver(message: Message, sourceOf: (channel: string) => Source | undefined): void {
   const { gap, end, channel } = message
   if (gap) sourceOf(gap.channel)?.gap(gap)

@@ -1,4 +1,4 @@
-// The part of React that is used, so that its types are needed only there.
+// The part of React that the client uses, so that React's types are not required.
 
 declare module 'react' {
   export interface Context<T> {

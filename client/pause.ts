@@ -14,8 +14,8 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
 }
 
 /**
- * Runs `run` with a signal, which aborts after `ms` too. (AbortSignal.timeout may never fire in some Nodes: it is
- * collected.)
+ * Runs `run` with a signal that also aborts after `ms`. (In some versions of Node, AbortSignal.timeout may never fire,
+ * since it is garbage-collected.)
  */
 export async function within<T>(
   ms: number,

@@ -1,4 +1,4 @@
-// The members of a channel: first those present, then joins and leaves as they happen, without omissions.
+// The members of a channel: first the current ones, then joins and leaves as they happen, without omissions.
 
 import { Emitter } from './emitter.ts'
 import { ask, type Env } from './link.ts'
@@ -73,7 +73,7 @@ export class Presence extends Emitter<PresenceEvents> {
     }
   }
 
-  /** All pages: joins and leaves since the first page are repeated, which changes nothing. */
+  /** Reads all pages. Joins and leaves since the first page are applied again, which changes nothing. */
   async #snapshot(): Promise<Page> {
     const members: Member[] = []
     const path = `/v1/channels/${encodeURIComponent(this.channel)}/presence?limit=1000`

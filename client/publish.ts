@@ -6,7 +6,7 @@ import { ask, type Env } from './link.ts'
 import { pause, within } from './pause.ts'
 import type { PublishOptions, Receipt } from './types.ts'
 
-/** Maximum time of a response, ms. */
+/** The maximum time for a response, ms. */
 const ANSWER_MS = 15_000
 
 export const newKey = (): string => {
@@ -14,7 +14,7 @@ export const newKey = (): string => {
   return Array.from(bytes, byte => byte.toString(16).padStart(2, '0')).join('')
 }
 
-/** Resolves once the log holds the event. Rejects with permanent errors, and when `signal` aborts. */
+/** Publishes an event. Resolves once the log holds it. Rejects with permanent errors, and when `signal` aborts. */
 export async function publish(
   env: Env,
   channel: string,
@@ -43,7 +43,7 @@ export async function publish(
       })
     } catch (error) {
       const refused = error instanceof FanwireError && error.retry === undefined
-      // Once: the token may have expired.
+      // Renews the token once, since it may have expired.
       const renew = refused && error.status === 401 && env.credentials.renewable && rejected++ === 0
       if (signal.aborted || transient || error instanceof Unauthorized || (refused && !renew)) throw error
       if (renew) continue

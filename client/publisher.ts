@@ -1,5 +1,5 @@
-// A publisher for servers: waiting events go into one request, and failed ones are retried with the same idempotency
-// key, so that nothing is published twice. Order within a channel is preserved.
+// A publisher for servers. It sends waiting events in one request, and retries failed ones with the same idempotency key,
+// so that nothing is published twice. It preserves the order within a channel.
 
 import { backoff } from './backoff.ts'
 import { Credentials } from './credentials.ts'
@@ -15,23 +15,23 @@ export type { PublishOptions, Receipt } from './types.ts'
 export interface PublisherOptions extends Pick<Options, 'getToken' | 'fetch'> {
   /** An API key, instead of `getToken`. */
   readonly key?: string
-  /** Events per request. */
+  /** The maximum events per request. */
   readonly batch?: number
-  /** Events that may wait: `ready()` resolves below that. */
+  /** The number of waiting events below which `ready()` resolves. */
   readonly waiting?: number
   /** The longest pause after the first failure, and after any, ms. */
   readonly backoff?: number
   readonly maxBackoff?: number
 }
 
-/** What is published: an entry of `POST /v1/events`. */
+/** An event to publish: an entry of `POST /v1/events`. */
 export interface Entry extends Omit<PublishOptions, 'transient'> {
   readonly channel: string
   /** A Uint8Array is published as bytes. */
   readonly data?: unknown
   /** The data as JSON text, which is published unchanged, instead of `data`. */
   readonly json?: string
-  /** For data that is base64 already. */
+  /** Set for data that is already base64. */
   readonly encoding?: 'base64'
 }
 
@@ -45,9 +45,9 @@ interface Waiting {
 type Result = Receipt & { readonly error?: Parameters<typeof errorOf>[0] }
 
 const ANSWER_MS = 30_000
-/** Text of one request, unless its only entry is larger. */
+/** The maximum characters of one request, unless its only entry is larger. */
 const BATCH_LENGTH = 2 ** 20
-/** Text that may wait. */
+/** The maximum characters of waiting entries. */
 const MOST_LENGTH = 8 * 2 ** 20
 
 const lengthOf = (batch: readonly Waiting[]) => batch.reduce((sum, { text }) => sum + text.length, 0)
@@ -66,7 +66,7 @@ export class Publisher {
   readonly #most: number
   readonly #stop = new AbortController()
   readonly #waiting: Waiting[] = []
-  /** Of their texts. */
+  /** The total length of the waiting texts. */
   #length = 0
   #roomFor: (() => void)[] = []
   #sending: Promise<void> | undefined
@@ -87,7 +87,7 @@ export class Publisher {
     }
   }
 
-  /** Resolves once the log holds the event. Rejects with permanent errors. */
+  /** Publishes an event. Resolves once the log holds it. Rejects with permanent errors. */
   publish(channel: string, data: unknown, options: Omit<PublishOptions, 'transient'> = {}): Promise<Receipt> {
     return this.send({ channel, data, ...options })
   }
@@ -112,11 +112,11 @@ export class Publisher {
   }
 
   /**
-   * Publishes all of it, accepting no more than fits, and yields each receipt, in order, as soon as the node has answered. Raises
-   * the first failure after the receipts of the entries before it.
+   * Publishes all entries, and takes them only as fast as there is room. Yields the receipts in order, as soon as the node
+   * has answered. Raises the first failure after the receipts of the entries before it.
    */
   async *all(entries: Iterable<Entry> | AsyncIterable<Entry>): AsyncGenerator<Receipt, void, undefined> {
-    /** The receipts in order; at last `undefined`, or the failure of `entries`. */
+    /** The receipts in order, then `undefined`, or the failure of `entries`. */
     const sent: Promise<Receipt | undefined>[] = []
     let stopped = false
     // Only one side waits at a time: this one while nothing was sent, the other while too much was.
@@ -155,17 +155,17 @@ export class Publisher {
     }
   }
 
-  /** Resolves when nothing waits any more. */
+  /** Resolves when no events are waiting. */
   async flush(): Promise<void> {
     while (this.#sending) await this.#sending
   }
 
-  /** Rejects everything that still waits; call `flush` before. */
+  /** Rejects all waiting events; call `flush` before. */
   close(): void {
     this.#stop.abort()
   }
 
-  /** One request at a time keeps the order. */
+  /** Sends one request at a time, which preserves the order. */
   async #sendAll(): Promise<void> {
     // Events published in one turn are sent together.
     await undefined
@@ -179,7 +179,7 @@ export class Publisher {
         for (const { reject } of this.#waiting.splice(0)) reject(new Error('the publisher is closed'))
       } else if (failed) await pause(backoff(failures - 1, hint, this.#env.timing), signal)
     }
-    // In the same turn as the check: later events begin anew.
+    // Cleared in the same turn as the check, so that later events start a new loop.
     this.#sending = undefined
   }
 
@@ -195,7 +195,7 @@ export class Publisher {
     return this.#waiting.slice(0, count)
   }
 
-  /** Removes them from the queue, except those that are retried. */
+  /** Removes a batch from the queue, except the entries that are retried. */
   #drop(batch: readonly Waiting[], again: readonly Waiting[] = []): void {
     this.#waiting.splice(0, batch.length, ...again)
     this.#length -= lengthOf(batch) - lengthOf(again)
@@ -229,7 +229,7 @@ export class Publisher {
     }
   }
 
-  /** Retryable entries stay, before everything that came after them. */
+  /** Settles a batch. Retryable entries stay, before all later ones. */
   #settle(batch: readonly Waiting[], results: readonly Result[]) {
     const again: Waiting[] = []
     let hint = 0

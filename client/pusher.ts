@@ -1,4 +1,4 @@
-// For pusher-js with a node of fanwire: nothing is lost over a reconnect. docs/migrate/pusher.md#nothing-lost.
+// Lets pusher-js resume without losses after a reconnect to a fanwire node: docs/migrate/pusher.md#nothing-lost.
 
 interface Bindable {
   bind(event: string, listener: (message: { readonly data: string }) => void): unknown
@@ -10,7 +10,7 @@ export interface PusherLike {
   readonly connection: unknown
 }
 
-/** Resubscribes from after the last event of each channel; trimmed events are reported as an event `fanwire:gap`. */
+/** Resubscribes after the last event of each channel. Trimmed events are reported by an event `fanwire:gap`. */
 export function resume<P extends PusherLike>(pusher: P): P {
   const cursors = new Map<string, string>()
   const send = pusher.send_event.bind(pusher)

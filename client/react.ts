@@ -20,7 +20,7 @@ const FanwireContext: Context<Fanwire | undefined> = createContext<Fanwire | und
 
 /** `<FanwireProvider client={connect('https://…')}>`: its children use this client. */
 export function FanwireProvider({ client, children }: { client: Fanwire; children?: unknown }): never {
-  // What React's types call an element.
+  // React's types would call this an element.
   return createElement(FanwireContext.Provider, { value: client }, children) as never
 }
 
@@ -38,7 +38,7 @@ export function useChannel<Data = unknown>(channel: string, options: ChannelOpti
   useEffect(() => {
     set({ events: [], gaps: [], state: client.state })
     return follow<Data>(client, channel, options, set)
-    // Options are a new object with each render, and mostly equal.
+    // Options are a new object at each render, but mostly equal.
   }, [client, channel, JSON.stringify(options)])
   return followed
 }

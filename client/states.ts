@@ -36,7 +36,7 @@ const TRYING: Row = {
   unwanted: 'idle',
 }
 
-/** Combinations that are not listed change nothing. */
+/** Combinations that are not listed do not change the state. */
 export const STATES: Readonly<Record<StateName, Row>> = {
   idle: { ...ANYWHERE, want: 'connecting' },
   connecting: TRYING,

@@ -1,5 +1,5 @@
-// A subscription: one reader of a channel, for the application. If the application does not consume events, they do not
-// pile up: the subscription leaves the wire, and continues from its position later.
+// A subscription: one reader of a channel, for the application. If the application does not consume events, the
+// subscription leaves the wire, and continues from its position later, so that events do not pile up.
 
 import { Emitter } from './emitter.ts'
 import type { FanwireError } from './errors.ts'
@@ -7,7 +7,7 @@ import { type Item, positionAfter, type Reader } from './feed.ts'
 import type { State } from './states.ts'
 import type { End, Event, Gap } from './types.ts'
 
-/** Events that wait for a slow loop: more are left in the log. */
+/** The maximum events that wait for a slow loop. Further ones stay in the log. */
 const MOST_WAITING = 256
 
 export type SubscriptionState =
@@ -24,9 +24,9 @@ export interface SubscriptionEvents<Data> {
 export interface Subscribing {
   join(reader: Reader): void
   leave(reader: Reader): void
-  /** Keeps the position. */
+  /** Stores the position. */
   keep(cursor: string): void
-  /** The subscription is closed. */
+  /** Called when the subscription is closed. */
   gone(): void
   state(): State
 }
@@ -37,7 +37,7 @@ export class Subscription<Data = unknown>
 {
   readonly channel: string
   readonly #from: Subscribing
-  /** Where the wire continues: after everything that waits. */
+  /** The position where the wire continues: after all waiting events. */
   #read: string
   #done: string
   #waiting: Item[] = []
@@ -55,12 +55,12 @@ export class Subscription<Data = unknown>
     this.#from = from
   }
 
-  /** After the last event that the application has processed; before the first one, its start. */
+  /** The position after the last event that the application has processed; before that, the start. */
   get position(): string {
     return this.#done
   }
 
-  /** Of the reader on the wire. */
+  /** The cursor of the reader on the wire. */
   get cursor(): string {
     return this.#read
   }
@@ -128,12 +128,12 @@ export class Subscription<Data = unknown>
     if ('end' in item || 'refused' in item) this.#leave()
   }
 
-  /** The connection's state has changed. */
+  /** Called when the connection's state has changed. */
   stateChanged(): void {
     if (this.#final === undefined && !this.#closed) this.emit('state', this.state)
   }
 
-  /** Reads as long as somebody consumes events, and not too many wait. */
+  /** Reads while the application consumes events, and not too many are waiting. */
   #flow(): void {
     const wanted = this.#loops > 0 || this.count('event') > 0
     if (this.#loops === 0 && wanted) this.#drain()
@@ -156,7 +156,7 @@ export class Subscription<Data = unknown>
     }
   }
 
-  /** Items other than events; and processed ones. */
+  /** Handles items other than events, and processed events. */
   #handle(item: Item): void {
     if ('gap' in item) this.emit('gap', item.gap)
     if ('end' in item) {

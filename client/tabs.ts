@@ -29,7 +29,7 @@ interface Channel {
   close(): void
 }
 
-/** The messages of a following tab. `key`: a channel with its options. */
+/** The messages of a following tab. `key` is a channel with its options. */
 type Ask =
   | {
       readonly say: 'want'
@@ -49,7 +49,7 @@ type Tell =
   | { readonly say: 'item'; readonly key: string; readonly item: Item }
   | { readonly say: 'refused'; readonly key: string; readonly code: string; readonly message: string }
 
-/** `term`: when the tab took the lead, so that a frozen leader that wakes up is not heard any more. */
+/** `term` is when the tab took the lead, so that a frozen leader that wakes up is ignored. */
 type Say = Ask | (Tell & { readonly term: number })
 
 const { navigator, BroadcastChannel } = globalThis as unknown as {
@@ -59,7 +59,7 @@ const { navigator, BroadcastChannel } = globalThis as unknown as {
 
 export const canShare = navigator?.locks !== undefined && BroadcastChannel !== undefined
 
-/** The feeds of this client, for the tabs that follow this one. */
+/** The feeds of this client, shared with the tabs that follow it. */
 export interface Sharing {
   readonly env: Env
   /** The name that all tabs use. */
@@ -89,7 +89,7 @@ class Relay implements Reader {
     const known = isPosition(this.cursor)
     this.cursor = positionAfter(item) ?? this.cursor
     const key = this.#key
-    // Until now the position of the flow was unknown.
+    // The position of the flow was unknown until now.
     if ('at' in item || (!known && isPosition(this.cursor)))
       this.#tell({ say: 'at', key, cursor: this.cursor })
     else if ('refused' in item) {
@@ -104,9 +104,9 @@ export class SharedLines implements Lines {
   readonly #id = newKey()
   readonly #channel: Channel
   readonly #feeds = new Map<string, Feed>()
-  /** Of a following tab. */
+  /** The joints of a following tab. */
   readonly #joints = new Map<string, Joint>()
-  /** Of the leading tab. */
+  /** The relays of the leading tab. */
   readonly #relays = new Map<
     string,
     { readonly relay: Relay; readonly channel: string; readonly options: ReadOptions }
@@ -129,7 +129,7 @@ export class SharedLines implements Lines {
     this.#sharing = sharing
     this.#channel = new (BroadcastChannel as NonNullable<typeof BroadcastChannel>)(sharing.name)
     this.#channel.onmessage = ({ data }: { data: Say }) => this.#hear(data)
-    // Others learn that this tab is gone when they get its lock: it requests nothing before it holds it.
+    // Other tabs detect that this one is gone by getting its lock, so it sends nothing before it holds the lock.
     void this.#locks.request(this.#lockOf(this.#id), {}, () => {
       this.#isHere = true
       if (!this.#lines) for (const feed of this.#feeds.values()) this.#want(feed)
@@ -203,7 +203,7 @@ export class SharedLines implements Lines {
       })
     this.#locks.request(this.#sharing.name, steal ? { steal } : { signal }, lead).catch(() => {
       if (signal.aborted) return
-      // Another tab took it, since this one was frozen.
+      // Another tab took the lead, since this one was frozen.
       const lines = this.#lines
       this.#lines = undefined
       for (const [key, { relay }] of [...this.#relays]) for (const tab of relay.tabs) this.#unserve(key, tab)
@@ -224,7 +224,7 @@ export class SharedLines implements Lines {
     this.#sharing.changed()
   }
 
-  /** The state of the own lines has changed. */
+  /** Called when the state of this tab's lines has changed. */
   tellState(): void {
     if (this.#lines) this.#tell({ say: 'state', state: this.state })
   }
@@ -291,7 +291,7 @@ export class SharedLines implements Lines {
       this.#feeds.get(said.key)?.refused(new FanwireError(said.code, said.message))
   }
 
-  /** The flow of a channel is at `cursor`; `tab`: this is for that one alone. */
+  /** Reports that the flow of a channel is at `cursor`, to one tab or to all. */
   #flow(key: string, cursor: string, tab: string | undefined): void {
     const feed = this.#feeds.get(key)
     if (feed === undefined || (tab !== undefined && tab !== this.#id)) return

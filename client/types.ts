@@ -6,7 +6,7 @@ export type Wire = 'ws' | 'sse' | 'stream' | 'long-poll' | 'poll'
 /** An event as every wire delivers it. */
 export interface Event<Data = unknown> {
   readonly channel: string
-  /** Its position in the channel, and a cursor to resume from; undefined: a transient event, which has none. */
+  /** Its position in the channel, and a cursor to resume from; undefined for a transient event. */
   readonly id?: string
   /** The log's clock, ms since 1970. */
   readonly time: number
@@ -14,7 +14,7 @@ export interface Event<Data = unknown> {
   readonly tags?: Readonly<Record<string, string>>
   /** Set if `data` is a string that encodes bytes. */
   readonly encoding?: 'base64'
-  /** Older events of the same value that were skipped (`newest`). */
+  /** The number of older events of the same value that were skipped (`newest`). */
   readonly skipped?: number
   /** The data was erased after it was published. */
   readonly erased?: true
@@ -28,7 +28,7 @@ export interface Gap {
   readonly to: string
 }
 
-/** Nothing comes after this in the channel. */
+/** The end of a channel: nothing follows. */
 export interface End {
   readonly channel: string
   readonly id?: string
@@ -36,11 +36,11 @@ export interface End {
 
 /** The selection that a node applies; docs/protocol.md describes it. */
 export interface ReadOptions {
-  /** Types of events. */
+  /** Only events of these types. */
   readonly types?: readonly string[]
-  /** A filter over tags. */
+  /** Only events whose tags match this filter. */
   readonly filter?: object
-  /** At most one stretch in that time, such as `500ms`. */
+  /** The minimum time between two deliveries, such as `500ms`. */
   readonly every?: string
   /** Only the newest event of each value: `type`, or `tag:<name>`. */
   readonly newest?: string
@@ -55,9 +55,9 @@ export interface PublishOptions {
   readonly type?: string
   readonly tags?: Readonly<Record<string, string>>
   readonly priority?: 'low'
-  /** Delivered to connected readers, not kept. */
+  /** Delivers the event to connected readers only, without keeping it. */
   readonly transient?: boolean
-  /** Generated if omitted: retries with the same key do not publish again. */
+  /** Retries with the same key do not publish again. Default: a generated key. */
   readonly idempotencyKey?: string
 }
 
@@ -67,7 +67,7 @@ export interface Receipt {
   readonly time: number
 }
 
-/** As `localStorage` is. */
+/** A store such as `localStorage`. */
 export interface Store {
   getItem(key: string): string | null
   setItem(key: string, value: string): void
@@ -94,7 +94,7 @@ export interface Options {
   readonly tabs?: 'shared' | 'each'
   /** Keeps cursors across reloads. */
   readonly store?: Store
-  /** For Node before 22, which has none: that of `ws`. */
+  /** The WebSocket class of `ws`, for Node before 22, which has none. */
   readonly WebSocket?: new (url: string) => WebSocketLike
   readonly fetch?: typeof fetch
   /** All in ms. */
@@ -103,15 +103,15 @@ export interface Options {
 
 /** All in ms. */
 export interface Timing {
-  /** The longest pause before the first attempt to reconnect, and before any. */
+  /** The longest pauses before the first and before any attempt to reconnect. */
   readonly backoff: number
   readonly maxBackoff: number
-  /** A wire that stays silent for this long after its request does not work. */
+  /** How long a wire may be silent after its request. */
   readonly open: number
-  /** The longest silence; nodes send a heartbeat every 25 s. */
+  /** The longest silence of a connection. Nodes send a heartbeat every 25 s. */
   readonly silence: number
-  /** Between attempts to return to a better wire. */
+  /** The time between attempts to return to a better wire. */
   readonly upgrade: number
-  /** Between polls that returned nothing. */
+  /** The time between polls that return nothing. */
   readonly poll: number
 }

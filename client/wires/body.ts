@@ -1,14 +1,14 @@
-// The body of a response that does not end: sse and stream.
+// Reads the body of a response that does not end: sse and stream.
 
 import { ask, deliver, type Fault, faultOfCode, type Message, type OpenLink, queryOf } from '../link.ts'
 import { openRequests } from './requests.ts'
 
-/** What a line delivers, if anything. A cut line delivers nothing. */
+/** Returns the message of a line, if it completes one. A cut line has none. */
 type Parser = (line: string) => Message | undefined
 
 const parseNdjson: Parser = line => (line === '' ? undefined : (JSON.parse(line) as Message))
 
-/** WHATWG HTML section 9.2.6, as far as nodes use it. */
+/** Parses server-sent events (WHATWG HTML section 9.2.6), as far as nodes use them. */
 function sseParser(): Parser {
   let name = ''
   let data = ''
@@ -19,7 +19,7 @@ function sseParser(): Parser {
     else if (field === 'data') data += value
     else if (field === 'retry') retry = Number(value)
     else if (field === '' && value) {
-      // The last message: a close code, or that of a temporary error.
+      // The last message: a close code, or the code of a temporary error.
       const [code = '', ...reason] = value.split(' ')
       return { close: { code: Number(code) || 1013, reason: reason.join(' ') || code, retry } }
     } else if (line === '' && data) {

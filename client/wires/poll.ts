@@ -1,4 +1,4 @@
-// Consecutive requests: poll, and long-poll, which the node holds until there is something.
+// Consecutive requests: poll, and long-poll, which the node holds until there are events.
 
 import { FanwireError } from '../errors.ts'
 import { ask, deliver, type Env, type OpenLink, queryOf, type Source } from '../link.ts'
@@ -10,7 +10,7 @@ import { openRequests } from './requests.ts'
 /** How long a node holds a long poll, seconds. */
 const WAIT_S = 25
 
-/** Events of a page. */
+/** The maximum events of a page. */
 const MOST = 100
 
 export interface Page {
@@ -21,8 +21,7 @@ export interface Page {
 }
 
 /**
- * Requests a page. After a page that was cut the next one is smaller: a network that breaks large responses still lets
- * small ones through.
+ * Requests a page. After a page that was cut, the next one is smaller, for networks that break large responses.
  */
 export async function askPage(env: Env, path: string, signal: AbortSignal): Promise<Page> {
   const { pages } = env
@@ -37,7 +36,7 @@ export async function askPage(env: Env, path: string, signal: AbortSignal): Prom
   }
 }
 
-/** Delivers a page to its sources, whose positions are then those of the page. */
+/** Delivers a page to its sources, which then have the positions of the page. */
 export function deliverPage(page: Page, sources: readonly Source[]): void {
   const sourceOf = (channel: string) => sources.find(each => each.channel === channel)
   for (const gap of page.gaps ?? []) deliver({ gap }, sourceOf)
@@ -49,7 +48,7 @@ export const openPoll: OpenLink = (env, events, wire) =>
   openRequests(env, events, wire, async (sources, signal, link) => {
     const { timing } = env
     while (!signal.aborted) {
-      // A long poll would not report its start position before something happens.
+      // A long poll would not report its start position before an event arrives.
       const held = wire === 'long-poll' && link.open && sources.every(({ cursor }) => isPosition(cursor))
       const path = held ? `long-poll?wait=${WAIT_S}&` : 'poll?'
       link.expect(timing.open + (held ? WAIT_S * 1000 : 0))

@@ -8,7 +8,7 @@ export interface Requesting {
   readonly open: boolean
   /** Reports that it delivers. */
   opened(): void
-  /** How soon something must arrive, ms. */
+  /** Sets the time in which something must arrive, ms. */
   expect(ms: number): void
   down(fault: Fault): void
 }

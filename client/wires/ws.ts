@@ -1,4 +1,4 @@
-// WebSocket: channels come and go on one connection, and the token is renewed on it.
+// WebSocket: one connection, on which channels are subscribed and unsubscribed, and the token is renewed.
 
 import { isToken } from '../credentials.ts'
 import { errorOf, Unauthorized } from '../errors.ts'
@@ -12,7 +12,7 @@ import {
   type Source,
 } from '../link.ts'
 
-/** A silent connection is pinged after this part of the longest silence. */
+/** A silent connection is pinged after this fraction of the longest silence. */
 const PING_AFTER = 0.5
 /** How long an answer to a ping may take after the machine has slept, ms. */
 const CHECK_MS = 5000
@@ -51,7 +51,7 @@ export const openWs: OpenLink = (env, events) => {
     timers.forEach(clearTimeout)
     if (socket) {
       socket.onmessage = socket.onclose = null
-      // Closing one that is still connecting is an error event in some places.
+      // On some platforms, closing a socket that is still connecting causes an error event.
       socket.onerror = () => {}
       socket.close()
     }
@@ -70,7 +70,7 @@ export const openWs: OpenLink = (env, events) => {
 
   const ping = () => send({ ping: true }, () => {})
 
-  /** Every second, and at once when the machine wakes up. */
+  /** Checks the connection every second, and at once when the machine wakes up. */
   const look = () => {
     const now = Date.now()
     if (now > deadline)
@@ -116,7 +116,7 @@ export const openWs: OpenLink = (env, events) => {
     })
   }
 
-  /** A failure is reported when the token has expired: the node closes the connection with 4401. */
+  /** Renews the token. If that fails, the node closes the connection with 4401 when the token expires. */
   const renew = () =>
     credentials.renew().then(
       token => state === 'open' && authenticate(token, () => {}),
@@ -126,7 +126,7 @@ export const openWs: OpenLink = (env, events) => {
   const opened = () => {
     state = 'open'
     events.opened()
-    // The position that it has already, unless the listener changed it.
+    // Sources begin at their current position, unless the listener has changed it.
     for (const source of wanted.values()) if (!asked.has(source)) begin(source)
   }
 

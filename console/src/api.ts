@@ -14,7 +14,7 @@ export class ApiError extends Error {
 
 const KEY = 'fanwire-console-token'
 
-/** Kept while the tab is open; never in a URL. */
+/** The token, kept while the tab is open, and never in a URL. */
 export const token = {
   get: () => sessionStorage.getItem(KEY) ?? '',
   set: (value: string) =>
@@ -26,7 +26,7 @@ export function authorization(): Record<string, string> {
   return value === '' ? {} : { authorization: `Bearer ${value}` }
 }
 
-/** Raises ApiError, and TypeError if the node can't be reached. */
+/** Sends a request. Raises ApiError, and TypeError if the node can't be reached. */
 export async function send(path: string, init: RequestInit = {}): Promise<Response> {
   const response = await fetch(path, { ...init, headers: { ...authorization(), ...init.headers } })
   if (response.ok) return response

@@ -11,7 +11,7 @@ import { Posts } from './views/posts.tsx'
 import { TimeLine } from './views/time-line.tsx'
 import { Workbench } from './views/workbench.tsx'
 
-/** What the token grants. `none`: the node requires a token, or rejects this one. */
+/** The rights of the token. `none`: the node requires a token, or rejects this one. */
 type Access = 'asking' | 'admin' | 'reader' | 'none'
 
 const VIEWS = [

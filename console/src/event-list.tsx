@@ -5,7 +5,7 @@ import type { FanwireEvent } from './api.ts'
 import { clock, moment, preview } from './format.ts'
 import type { Row } from './tail.ts'
 
-/** Rows drawn at first (more than are visible), and added by scrolling. */
+/** The rows that are drawn at first (more than are visible), and that scrolling adds. */
 const PART = 30
 
 export function EventList({ rows, empty }: { rows: readonly Row[]; empty: string }) {

@@ -1,4 +1,4 @@
-// Limits how often a view that changes all the time is drawn.
+// Limits how often a frequently changing view is drawn.
 
 const EVERY_MS = 200
 

@@ -4,7 +4,7 @@ import { pause } from '../../client/pause.ts'
 
 export interface Reconnect {
   readonly signal: AbortSignal
-  /** Between two attempts, ms. */
+  /** The time between two attempts, ms. */
   readonly delay: number
   /** Called when an attempt ends or fails, unless the signal is aborted. Returns false to stop. */
   ended(error: unknown): boolean

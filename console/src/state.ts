@@ -26,7 +26,7 @@ export function useRoute(): Route {
   return route
 }
 
-/** Without a new entry in the browser's history. */
+/** Changes the route without a new entry in the browser's history. */
 export function replaceRoute(hash: string): void {
   history.replaceState(null, '', hash)
 }
@@ -55,7 +55,7 @@ export function usePolled<T>(
       } catch (error) {
         if (isAbort(error)) return
         setState(({ value }) => ({ value, error }))
-        // It stays forbidden until the user enters another token.
+        // The path stays forbidden until the user enters another token.
         if (error instanceof ApiError && (error.status === 401 || error.status === 403)) return
       }
       if (!abort.signal.aborted) timer = setTimeout(poll, every)

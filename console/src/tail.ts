@@ -8,7 +8,7 @@ import { reconnect } from './reconnect.ts'
 export type Row = { readonly event: FanwireEvent } | { readonly gap: Gap }
 
 export interface Tail {
-  /** The newest last, at most `most`. */
+  /** At most `most` rows, the newest last. */
   readonly rows: readonly Row[]
   readonly total: number
   readonly state: string
@@ -22,7 +22,7 @@ interface Options {
   readonly most: number
   /** Further query parameters, such as `&speed=2&until=head`. */
   readonly also?: string
-  /** Reconnects until it is stopped; otherwise reads once. */
+  /** Whether it reconnects until it is stopped; otherwise it reads once. */
   readonly reconnects: boolean
   readonly on: boolean
 }

@@ -189,7 +189,7 @@ const ws: ReadWire = async reading => {
   }
 }
 
-/** Engine.IO and Socket.IO packets by hand: `0` open, `2` ping, `40` connect, `42` event, `43` acknowledgement. */
+/** Writes Engine.IO and Socket.IO packets directly: `0` open, `2` ping, `40` connect, `42` event, `43` acknowledgement. */
 const socketIo: ReadWire = async reading => {
   const { sink, signal, fault, channel } = reading
   requireUpgrades(fault)

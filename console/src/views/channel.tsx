@@ -248,7 +248,7 @@ function Members({ channel }: { channel: string }) {
 interface Point {
   readonly events: number
   readonly cpu: number
-  /** Bytes a second towards the client. */
+  /** Bytes per second that are sent to the client. */
   readonly in: number
 }
 

@@ -1,4 +1,4 @@
-// Why a user has a right or not, and why an event did or did not reach a user.
+// Explains why a user has a right or not, and why an event did or did not reach a user.
 
 import { useState } from 'preact/hooks'
 import { post } from '../api.ts'

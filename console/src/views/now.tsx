@@ -1,4 +1,4 @@
-// The present state of all nodes, from their counters. Rates are differences between two samples.
+// The current state of all nodes, from their counters. Rates are differences between two samples.
 
 import { useEffect, useState } from 'preact/hooks'
 import type { NodeStats } from '../../../services/broker/control/stats.ts'
