@@ -34,14 +34,14 @@ declare module 'fastify' {
   }
 }
 
-const BEARER = /^Bearer(?: +(.*?))? *$/i
+const BEARER = /^Bearer(?: |$)/i
 
 /**
  * The credentials after the scheme in an `Authorization` header; undefined for another scheme, or without the header.
  */
 export function bearerOf({ authorization }: IncomingHttpHeaders): string | undefined {
-  const found = authorization === undefined ? null : BEARER.exec(authorization)
-  return found === null ? undefined : (found[1] ?? '')
+  if (authorization === undefined || !BEARER.test(authorization)) return undefined
+  return authorization.slice('Bearer '.length).trim()
 }
 
 /** A parameter that may occur once. Raises FW_BAD_PARAMETER. */

@@ -241,7 +241,8 @@ function open(
   if (payload === undefined) return refused('malformed', "the token's claims are not a JSON object")
   const fault = claimsFault(payload)
   if (fault !== undefined) return refused('claims', fault)
-  const claims: Claims = Object.assign(payload, { signer: key.id })
+  payload.signer = key.id
+  const claims: Claims = payload
   return bindingFault(key, claims) ?? { ok: true, claims, grants: grantsOf(claims) }
 }
 

@@ -1,7 +1,6 @@
 // A cache of verified tokens, so that signatures are not verified at every poll. Times and revocations are checked every
 // time.
 
-import { hash } from 'node:crypto'
 import type { Claims, Refused } from './claims.ts'
 import type { Grants } from './grants.ts'
 import type { TokenKeys } from './jwks.ts'
@@ -13,19 +12,14 @@ export interface Opened {
   readonly grants: readonly Grants[] | Refused
 }
 
-interface Kept {
-  readonly opened: Opened
-  readonly characters: number
-}
-
 /** A token is dropped when it was unused for between once and twice this time, ms. */
 export const KEPT_MS = 30_000
 
 /** Serves polling clients. The token of a connection that stays open is dropped soon, which saves memory. */
 export class VerifiedTokens {
-  /** Keyed by digest: the tokens themselves are not kept. */
-  #latest = new Map<string, Kept>()
-  #earlier = new Map<string, Kept>()
+  /** Keyed by token: a digest would cost more than it saves. */
+  #latest = new Map<string, Opened>()
+  #earlier = new Map<string, Opened>()
   /** The total length of the tokens in `#latest`. */
   #characters = 0
   readonly #most: number
@@ -45,11 +39,10 @@ export class VerifiedTokens {
   get(token: string, keys: TokenKeys, open: () => Opened | Refused): Opened | Refused {
     this.#follow(keys)
     if (token.length > this.#most / 2) return open()
-    const digest = hash('sha256', token, 'base64')
-    const kept = this.#latest.get(digest) ?? this.#again(digest)
-    if (kept !== undefined) return kept.opened
+    const kept = this.#latest.get(token) ?? this.#again(token)
+    if (kept !== undefined) return kept
     const opened = open()
-    if (opened.ok) this.#keep(digest, { opened, characters: token.length })
+    if (opened.ok) this.#keep(token, opened)
     return opened
   }
 
@@ -61,18 +54,19 @@ export class VerifiedTokens {
     this.#turn()
   }
 
-  #again(digest: string): Kept | undefined {
-    const kept = this.#earlier.get(digest)
+  #again(token: string): Opened | undefined {
+    const kept = this.#earlier.get(token)
     if (kept === undefined) return undefined
-    this.#earlier.delete(digest)
-    this.#keep(digest, kept)
+    this.#earlier.delete(token)
+    this.#keep(token, kept)
     return kept
   }
 
-  #keep(digest: string, kept: Kept): void {
-    if (this.#characters + kept.characters > this.#most / 2) this.#turn()
-    this.#latest.set(digest, kept)
-    this.#characters += kept.characters
+  #keep(token: string, opened: Opened): void {
+    if (this.#characters + token.length > this.#most / 2) this.#turn()
+    // A separate string: a slice of a URL or a header would keep the whole of it in memory.
+    this.#latest.set(Buffer.from(token).toString('latin1'), opened)
+    this.#characters += token.length
     this.#timer ??= setInterval(() => this.#turn(), KEPT_MS).unref()
   }
 
