@@ -7,6 +7,7 @@ import { Publisher } from './publisher.ts'
 import { type Kind, KINDS } from './readers/index.ts'
 import type { Reader } from './readers/reader.ts'
 import type { World } from './world.ts'
+import { WAIT_LIMIT_MS } from '../support/until.ts'
 import type { Application } from './lives/application.ts'
 import { Members } from './lives/members.ts'
 
@@ -16,9 +17,6 @@ const RATE = 50
 /** One of this many events goes to the second channel. */
 const SECOND = 5
 
-/** Deadline for all readers to connect, and for all publishes to be answered, ms. */
-const OPEN_WITHIN = 30_000
-const ANSWERED_WITHIN = 60_000
 /** Ms without a new event at any reader after which events count as lost: readers on a busy machine are slow. */
 const STUCK_AFTER = 30_000
 /** Ms between two counts of missing events, which take some time. */
@@ -87,7 +85,7 @@ export class Load {
 
   /** Stops publishing, waits until all publishes are answered and all events received, and ends; the account has the rest. */
   async end(): Promise<void> {
-    await this.#publisher?.stop(ANSWERED_WITHIN)
+    await this.#publisher?.stop(WAIT_LIMIT_MS)
     if (!(await fallsToNone(() => this.account.missing(), STUCK_AFTER))) {
       for (const { name, waitsFor } of this.readers)
         if (waitsFor !== undefined) this.account.fault(`${name} still waits for ${waitsFor}`)
@@ -124,7 +122,7 @@ export class Load {
   }
 
   async #opened(readers: readonly Reader[]): Promise<void> {
-    const late = AbortSignal.timeout(OPEN_WITHIN)
+    const late = AbortSignal.timeout(WAIT_LIMIT_MS)
     const expired = new Promise<never>((_resolve, reject) => {
       late.addEventListener('abort', () => reject(new Error('not all readers were let in')), { once: true })
     })

@@ -3,6 +3,7 @@
 import { readdirSync } from 'node:fs'
 import { request } from 'node:http'
 import { residentOf } from '../../bench/processes/proc.ts'
+import { WAIT_LIMIT_MS } from './until.ts'
 
 /** Counts that must return to their initial values once all clients have left. */
 export interface Counts {
@@ -34,12 +35,9 @@ export interface Measured {
   readonly key?: string | undefined
 }
 
-/** Maximum time of a request for /metrics, ms. */
-const METRICS_WITHIN = 10_000
-
 /** Raises if the node does not answer. */
 export async function footprintOf({ pid, port, metricsPort = port, key }: Measured): Promise<Footprint> {
-  const { status, body } = await get(metricsPort, '/metrics', METRICS_WITHIN, key)
+  const { status, body } = await get(metricsPort, '/metrics', WAIT_LIMIT_MS, key)
   if (status !== 200) throw new Error(`/metrics: ${status}`)
   const sum = (name: string) => {
     const lines = body.matchAll(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'gm'))
