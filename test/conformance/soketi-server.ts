@@ -1,24 +1,37 @@
 // Stands in for soketi's server in soketi's own tests: starts a node with the options of a test. soketi's jest loads it,
 // so it imports nothing of this project, and Node's modules without their prefix, which that jest does not know.
 
-import { type ChildProcess, spawn } from 'child_process'
+import { type ChildProcess, execFileSync, spawn } from 'child_process'
 import { createHmac } from 'crypto'
 import { writeFileSync } from 'fs'
 import { join } from 'path'
 
 type Options = Readonly<Record<string, unknown>>
 
-const { CONFORMANCE_MAIN: MAIN = '', CONFORMANCE_FOLDER: FOLDER = '', PATH = '' } = process.env
+const {
+  CONFORMANCE_MAIN: MAIN = '',
+  CONFORMANCE_FOLDER: FOLDER = '',
+  CONFORMANCE_KEY: ADMIN_KEY = '',
+  PATH = '',
+} = process.env
 const KEY = 'app-key'
 const SECRET = 'app-secret'
-/** The node's setting for an option of a test. */
-const SETTINGS: Readonly<Record<string, string>> = {
-  'eventLimits.maxChannelsAtOnce': 'FANWIRE_MAX_CHANNELS',
-  'appManager.array.apps.0.maxConnections': 'FANWIRE_ADDRESS_CONNECTIONS',
+/** The node's setting for an option of a test, and its value for one of the option's unit. */
+const SETTINGS: Readonly<Record<string, readonly [name: string, unit: number]>> = {
+  'appManager.array.apps.0.maxConnections': ['FANWIRE_ADDRESS_CONNECTIONS', 1],
+  'eventLimits.maxPayloadInKb': ['FANWIRE_MAX_BODY', 1024],
+  'httpApi.requestLimitInMb': ['FANWIRE_MAX_BODY', 1024 * 1024],
+}
+
+/** A connection in the node's list. */
+interface Connection {
+  readonly id: string
+  readonly channels: readonly string[]
 }
 
 export class Server {
   readonly options: object
+  readonly adapter = new Adapter()
   readonly #given: Options
   #node: ChildProcess | undefined
 
@@ -37,11 +50,12 @@ export class Server {
       PORT: '6001',
       FANWIRE_PUSHER_APPS: this.#apps(),
       FANWIRE_RULES: join(FOLDER, 'rules.json'),
+      FANWIRE_KEYS_FILE: join(FOLDER, 'keys.json'),
       FANWIRE_PRESENCE_GRACE: '0s',
       FANWIRE_DRAIN: '0s',
     }
-    for (const [option, setting] of Object.entries(SETTINGS)) {
-      if (option in this.#given) env[setting] = String(this.#given[option])
+    for (const [option, [name, unit]] of Object.entries(SETTINGS)) {
+      if (option in this.#given) env[name] = String(Math.ceil(Number(this.#given[option]) * unit))
     }
     const node = spawn(process.execPath, [MAIN], { env, stdio: ['ignore', 'pipe', 'inherit'] })
     this.#node = node
@@ -57,7 +71,7 @@ export class Server {
     const node = this.#node
     if (node === undefined || node.exitCode !== null) return
     const ended = new Promise<void>(resolve => void node.once('exit', () => resolve()))
-    node.kill('SIGKILL')
+    node.kill('SIGTERM')
     await ended
   }
 
@@ -70,7 +84,8 @@ export class Server {
       key: of('enabled') === false ? 'other-key' : KEY,
       secret: SECRET,
       client_events: of('enableClientMessages') === true,
-      webhooks: of('webhooks') ?? [],
+      // soketi sends each event by itself, and its tests count on it.
+      webhooks: (of('webhooks') as object[] | undefined)?.map(each => ({ ...each, batch: false })) ?? [],
       ...(of('enableUserAuthentication') === true && {
         signin_within: Number(this.#given.userAuthenticationTimeout) / 1000,
       }),
@@ -79,6 +94,44 @@ export class Server {
     writeFileSync(path, JSON.stringify([app]))
     return path
   }
+}
+
+/** What soketi's server knows of its connections: asked of the node. */
+class Adapter {
+  getNamespace() {
+    const { connections } = ask('/v1/admin/connections') as { connections: readonly Connection[] }
+    const inPresence = (name: string) => name.startsWith('presence-')
+    return {
+      sockets: new Map(
+        connections.map(({ id, channels }) => [
+          id,
+          { subscribedChannels: new Set(channels), presence: new Set(channels.filter(inPresence)) },
+        ]),
+      ),
+      channels: new Set(connections.flatMap(({ channels }) => channels)),
+    }
+  }
+
+  async getSockets() {
+    return this.getNamespace().sockets
+  }
+
+  async getChannelSockets(_app: string, channel: string) {
+    const { sockets } = this.getNamespace()
+    return new Map([...sockets].filter(([, { subscribedChannels }]) => subscribedChannels.has(channel)))
+  }
+
+  async getChannelMembers(_app: string, channel: string) {
+    const { members } = ask(`/v1/channels/${channel}/presence`) as { members: readonly object[] }
+    return new Set(members)
+  }
+}
+
+/** The tests read at once, so another process asks meanwhile. */
+function ask(path: string): unknown {
+  const code = `fetch('http://127.0.0.1:6001${path}', { headers: { authorization: 'Bearer ${ADMIN_KEY}' } })
+    .then(answer => answer.text()).then(console.log)`
+  return JSON.parse(execFileSync(process.execPath, ['-e', code], { encoding: 'utf8' }))
 }
 
 export class App {

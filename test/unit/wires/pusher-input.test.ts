@@ -317,6 +317,7 @@ t.test('unsigned or invalid server requests have a status', async t => {
     ['{"name":"e","data":"1"}', 'FW_BAD_CHANNEL'],
     ['{"name":"e","channel":"open"}', 'FW_BAD_EVENT'],
     ['{"channel":"open","data":"1"}', 'FW_BAD_TYPE'],
+    [JSON.stringify({ name: 'e'.repeat(300), channel: 'open', data: '1' }), 'FW_BAD_TYPE'],
     ['{"name":"e","channel":"a b","data":"1"}', 'FW_BAD_CHANNEL'],
     ['{"name":"e","channels":[],"data":"1"}', 'FW_BAD_EVENT'],
     ['{"name":"e","channel":"open","data":"1","socket_id":"x"}', 'FW_BAD_EVENT'],
