@@ -197,7 +197,7 @@ for (const kind of KINDS) {
     }
   })
 
-  t.test(`${kind}: a double-encoded name or a path step is rejected`, async t => {
+  t.test(`${kind}: a double-encoded name or a dot segment is rejected`, async t => {
     const names = ['a%252Fb', '%252e%252e', 'a%2F..%2Fb', 'a%2f%2e%2e', '%2F.']
     for (const [client, ask] of Object.entries(CLIENTS)) {
       for (const name of names) {

@@ -98,7 +98,7 @@ export function membersContract(t: Test, engine: string, make: (t: Test) => Prom
       t.strictSame(await changesIn(world, channel), ['join ann', 'leave ann'])
     })
 
-    t.test('user info is reported, and updated where it is newer', async t => {
+    t.test('user info is reported, and updated if it is newer', async t => {
       const channel = named()
       const who = (n: number) => `"user":"ann","info":{"n":${n}}`
       await store.put(channel, put('a/1', change('ann', 1, { who: who(1) })))

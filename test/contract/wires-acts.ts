@@ -124,7 +124,7 @@ function passing(t: Test, node: Node, connect: Connect): void {
       types.map(type => ({ data: Buffer.from(`"${type}"`), type })),
     )
 
-  t.test('transient events come in order among the others, without an id, and only live', async t => {
+  t.test('transient events arrive in order among the others, without an id, and only live', async t => {
     const channel = fresh()
     const [first = ''] = await node.append(channel, '0')
     const [all, some] = await Promise.all([
@@ -184,7 +184,7 @@ function passing(t: Test, node: Node, connect: Connect): void {
     },
   )
 
-  t.test('every: transient events come with the next stretch, the newest of each value', async t => {
+  t.test('every: transient events arrive with the next stretch, the newest of each value', async t => {
     const channel = fresh()
     const [first = ''] = await node.append(channel, '0')
     const select = { every: '100ms', newest: 'type' }

@@ -21,7 +21,7 @@ const ROUTES: Readonly<Record<string, string>> = {
   'GET /v1/channels/{channel}':
     'Describes a channel: `head` and `tail` (the newest and the oldest position that can be read, `tail` is `null` if there is none), `count` (events that can be read) and `readers` (on this node).',
   'GET /v1/channels/{channel}/events/{id}':
-    'Returns one event, cacheable for ever (for 5 s where the rule of its channel has `erasable`). 404 `FW_EVENT_NOT_FOUND` if the event is unknown or was trimmed.',
+    'Returns one event, cacheable for ever (for 5 s if the rule of its channel has `erasable`). 404 `FW_EVENT_NOT_FOUND` if the event is unknown or was trimmed.',
   'DELETE /v1/channels/{channel}/events/{id}':
     'Erases the data of an event. See [Server control](../admin#erase).',
   'DELETE /v1/channels/{channel}': 'Erases all events of a channel. See [Server control](../admin#erase).',
@@ -106,8 +106,9 @@ const ROUTES: Readonly<Record<string, string>> = {
     'Sends all events from a cursor on to one webhook again. See [Webhooks](../webhooks).',
   'POST /v1/admin/explain':
     'Explains why a right is allowed or denied, or why an event did or did not reach a user. See [Server control](../admin#explain).',
-  'GET /healthz': '200: the process lives. See [Health and metrics](../operate/metrics).',
-  'GET /readyz': '200 while the node can deliver, else 503. See [Health and metrics](../operate/metrics).',
+  'GET /healthz': '200: the process runs. See [Health and metrics](../operate/metrics).',
+  'GET /readyz':
+    '200 while the node can deliver, otherwise 503. See [Health and metrics](../operate/metrics).',
   'GET /metrics': 'Metrics for Prometheus. See [Health and metrics](../operate/metrics).',
 }
 

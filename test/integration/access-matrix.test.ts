@@ -142,7 +142,7 @@ t.test('the log of lives needs a key with the right admin', async t => {
   }
 })
 
-t.test('where every page may read, only listed and same-origin pages may send cookies', async t => {
+t.test('if every page may read, only listed and same-origin pages may send cookies', async t => {
   const node = await startMemoryNode({ ...SETTINGS, ORIGINS: '*' })
   t.teardown(() => node.close())
   const cookie = `${world.settings.TOKEN_COOKIE}=${world.token()}`

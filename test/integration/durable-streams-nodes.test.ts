@@ -103,7 +103,7 @@ t.test('its client follows a stream over a restart, and on another node', async 
   )
 })
 
-t.test('its client shows tokens, and fetches another one when that is refused', async t => {
+t.test('its client sends a token, and fetches another one when that is rejected', async t => {
   const url = at(one, '/v1/stream/room:d')
   const authorization = (token: string) => ({ authorization: `Bearer ${token}` })
   await t.rejects(DurableStream.create({ url, contentType: 'application/json' }), /401/)

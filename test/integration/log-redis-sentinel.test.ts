@@ -18,7 +18,7 @@ const options = (more: Partial<RedisLogOptions> = {}): RedisLogOptions =>
 
 redisContract(t, 'sentinel', options)
 
-t.test('it connects to the master and the database named in the URL', async t => {
+t.test('the log connects to the master and the database named in the URL', async t => {
   const settings = options()
   const log = await openRedisLog(t, settings)
   await append(log, 'a', drafts(1))

@@ -41,7 +41,7 @@ t.test('missing and misordered events are reported', async t => {
   t.not(judged([...LIVES, { ...gap('e-4'), wrong: 'no signature' }]).wrong.length, 0)
 })
 
-t.test('a gap covers missing events, where gaps are allowed', async t => {
+t.test('a gap covers missing events, if gaps are allowed', async t => {
   const told = [LIVES[0], gap('f-0'), life(1, 'channel.vacated', undefined, 'f')].flatMap(each => each ?? [])
   t.match(judged(told, 'may'), { gaps: 1, wrong: [] })
   t.equal(judged(told).wrong.length, 1)

@@ -9,7 +9,7 @@ let now = 0
 const clock = mock.method(performance, 'now', () => now)
 t.teardown(() => clock.mock.restore())
 
-t.test('all items in order, with a turn of the event loop after each slice of 2 ms', async t => {
+t.test('all items are visited in order, with a turn of the event loop after each slice of 2 ms', async t => {
   const turns: number[] = []
   const turn = () => void (turns.push(visited.length), (turning = setImmediate(turn)))
   const visited: number[] = []
@@ -26,7 +26,7 @@ t.test('all items in order, with a turn of the event loop after each slice of 2 
   t.ok(turns.includes(4), 'others had their turn half way')
 })
 
-t.test('little work needs no turn, and what a visit raises ends it', async t => {
+t.test('short work needs no turn, and an error in a visit ends it', async t => {
   const visited: number[] = []
   const visiting = visitInSlices([1, 2, 3], item => visited.push(item))
   t.strictSame(visited, [1, 2, 3], 'at once')

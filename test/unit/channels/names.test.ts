@@ -101,7 +101,7 @@ t.test('the authorised name is the opened name, and a token for one name opens n
   await fc.assert(property, { numRuns: 60 })
 })
 
-t.test('a double-encoded name or a path step is rejected before authorisation', async t => {
+t.test('a double-encoded name or a dot segment is rejected before authorisation', async t => {
   const { node, world } = await closedNode(t)
   const seen = watch(node)
   const headers = { authorization: `Bearer ${world.keys.all.key}` }

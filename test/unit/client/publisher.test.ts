@@ -93,7 +93,7 @@ t.test('receipts arrive while the source waits, and a failure of the source foll
   t.equal(count, 3)
 })
 
-t.test('whoever stops reading receipts does not wait for a source that pauses', async t => {
+t.test('a caller that stops reading receipts does not wait for a source that pauses', async t => {
   const publisher = createPublisher(url, { key: 'secret' })
   const events = new EventEmitter()
   let returned = false

@@ -115,7 +115,7 @@ t.test('a tab that acquires its own lock late is not treated as closed', async t
   }
 })
 
-t.test('a follower does not hear an earlier leader, which was frozen and wakes up', async t => {
+t.test('a follower ignores an earlier leader that was frozen and wakes up', async t => {
   const [leader, follower] = [tab(), tab()]
   t.teardown(() => [leader.close(), follower.close()])
   const seen = [leader, follower].map(each => new Seen(each.subscribe('woken', { cursor: 'earliest' })))

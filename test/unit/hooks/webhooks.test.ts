@@ -166,7 +166,7 @@ t.test('a change of the rules applies to webhooks', async t => {
   socket.terminate()
 })
 
-t.test('a gap is reported where the log of lives no longer reaches', async t => {
+t.test('a gap is reported if the log of lives has dropped events', async t => {
   const { app, come, admin } = await start(t)
   const socket = come('ann')
   await until('she came', () => app.taken.length === 3)

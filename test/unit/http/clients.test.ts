@@ -14,7 +14,7 @@ t.teardown(() => clock.mock.restore())
 
 const turn = () => new Promise(resolve => setImmediate(resolve))
 
-t.test('in slices, and under the newest rules if those change meanwhile', async t => {
+t.test('clients are checked in slices, and by the newest rules if those change meanwhile', async t => {
   let forbidden = ''
   const checked: string[] = []
   const access = Object.assign(new EventEmitter(), {

@@ -139,7 +139,7 @@ t.test('ws-intake: a turn handles its share of messages, and none of a held clie
   t.ok(taken >= 1000, 'a held socket closes like any other')
 })
 
-t.test('served-socket: a client has gone once, at its close frame or at the end of TCP', async t => {
+t.test('served-socket: a client is reported gone once, at its close frame or at the end of TCP', async t => {
   const server = new WebSocketServer({ ...SERVED, port: 0, host: '127.0.0.1' })
   t.teardown(() => server.close())
   await once(server, 'listening')

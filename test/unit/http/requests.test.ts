@@ -31,7 +31,7 @@ const post = (path: string, body: string | Buffer, type = 'application/json') =>
 
 // Names -----------------------------------------------------------------------------------------------------
 
-t.test('H5: a channel name that is a path step is rejected, however it is sent', async t => {
+t.test('H5: a channel name with a dot segment is rejected, however it is sent', async t => {
   const bulk = (entry: object) =>
     fetch(`${base}/v1/events`, {
       method: 'POST',

@@ -132,7 +132,7 @@ t.test(
   },
 )
 
-t.test('Durable Streams: reads, and what caches have kept', async t => {
+t.test('Durable Streams: reads, and cached responses', async t => {
   const channel = 'erased-d'
   const url = `${base}/v1/stream/${channel}`
   const stream = await DurableStream.create({ url, contentType: 'application/json' })
@@ -161,7 +161,7 @@ t.test('Durable Streams: a stream whose description was erased is read as JSON',
   t.strictSame([answer.status, await answer.text()], [200, '[1]'])
 })
 
-t.test('polling: what caches have kept is not valid any more', async t => {
+t.test('polling: cached responses are no longer valid', async t => {
   const ids: string[] = []
   for (const data of ['1', `"${SECRET}"`]) ids.push(await node.publish('polled', data))
   const path = '/v1/poll?channel=polled&cursor=earliest'

@@ -229,23 +229,26 @@ t.test('data that is too large, and a channel with too many members, are refused
   await small.node.close()
 })
 
-t.test("a sign-in needs no user's channel; a log that is unavailable means: later", async t => {
-  const signIn = async (id: string) => {
-    const client = await open()
-    const established = await client.next('pusher:connection_established')
-    const socketId = String(established?.data.socket_id)
-    client.send({ event: 'pusher:signin', data: server.authenticateUser(socketId, { id }) })
-    return client
-  }
-  const spaced = await signIn('a b')
-  await spaced.next('pusher:signin_success')
-  const { follow } = node.log
-  node.log.follow = async () => Promise.reject(new LogUnavailable('the log is away'))
-  const early = await signIn('ann')
-  t.equal(await early.closed(), 4100)
-  node.log.follow = follow
-  spaced.socket.close()
-})
+t.test(
+  "a client can sign in without its user's channel, and retries later if the log is unavailable",
+  async t => {
+    const signIn = async (id: string) => {
+      const client = await open()
+      const established = await client.next('pusher:connection_established')
+      const socketId = String(established?.data.socket_id)
+      client.send({ event: 'pusher:signin', data: server.authenticateUser(socketId, { id }) })
+      return client
+    }
+    const spaced = await signIn('a b')
+    await spaced.next('pusher:signin_success')
+    const { follow } = node.log
+    node.log.follow = async () => Promise.reject(new LogUnavailable('the log is away'))
+    const early = await signIn('ann')
+    t.equal(await early.closed(), 4100)
+    node.log.follow = follow
+    spaced.socket.close()
+  },
+)
 
 t.test(
   'a subscription that fails only for now ends the connection, so that the client subscribes again',

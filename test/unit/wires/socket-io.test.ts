@@ -616,7 +616,7 @@ t.test('clients that connect and disconnect at any moment leave nothing behind',
 
 // Clients that do not read ----------------------------------------------------------------------------------
 
-t.test('of a client that posts and never polls, the node reads only a bounded amount', async t => {
+t.test('the node reads only a bounded amount from a client that posts and never polls', async t => {
   const channel = fresh()
   const sid = await session()
   await post(node, sid, `421["subscribe",{"channel":"${channel}"}]`)

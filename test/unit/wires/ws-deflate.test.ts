@@ -111,7 +111,7 @@ t.test(
   },
 )
 
-t.test('texts are the same with and without, in order, and so are answers and pongs', async t => {
+t.test('texts, answers and pongs are the same with and without compression, in order', async t => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(

@@ -144,7 +144,7 @@ t.test('the decision without a rules file depends on keys and on the host', asyn
   }
 })
 
-t.test('acts on the whole node need admin on *', async t => {
+t.test('actions on the whole node need admin on *', async t => {
   const allowed = (who: Who) => may(WHO[who], 'admin', undefined, RULES).allowed
   t.ok(allowed('key, all'))
   for (const who of ['nobody', 'ann, all', 'ann with admin', 'key, publish', 'key, all of chat'] as const) {

@@ -109,7 +109,7 @@ t.test('the log contains no ticket that could be used', async t => {
   for (const { json } of events) t.notOk(json.includes(secret))
 })
 
-t.test('of many concurrent uses of a ticket, one gets the record', async t => {
+t.test('one of many concurrent uses of a ticket gets the record', async t => {
   const { node } = world()
   const { ticket } = await node().issue({ sub: 'ada' })
   const taken = await Promise.all(Array.from({ length: 50 }, () => node().take(ticket)))

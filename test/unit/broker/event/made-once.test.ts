@@ -24,7 +24,7 @@ function eventOf(offset: number, size: number): LogEvent {
   return encodeEvent(head, Buffer.from(`"${'x'.repeat(size)}"`))
 }
 
-t.test('made once per event, until more than the bound is kept', async t => {
+t.test('a form is made once per event, and the cache is bounded', async t => {
   const made: number[] = []
   const of = madeOnce(10 * KB, ({ offset }) => {
     made.push(offset)

@@ -41,7 +41,7 @@ t.test('the least recently read channels shrink first when memory runs short', a
   )
 })
 
-t.test('expired events are discounted, whoever notices first', async t => {
+t.test('expired events release their memory, whichever path notices them first', async t => {
   const time = stopTime(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, { retentionOf: () => ({ events: 100, age: 30, bytes: 2 ** 30 }) }, t.teardown)

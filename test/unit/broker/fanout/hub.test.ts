@@ -520,7 +520,7 @@ t.test('a full socket gets no heartbeat, and need not answer any', async t => {
   t.notOk(listener.sink.destroyed)
 })
 
-t.test('a client may answer once it has read what filled its socket behind a heartbeat', async t => {
+t.test('a client may answer a heartbeat after it has read the data that filled its socket', async t => {
   const time = stopTime(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, { heartbeat: 1000, stall: 1e6, heartbeatAnswer: 500 }, t.teardown)

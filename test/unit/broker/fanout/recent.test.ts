@@ -107,7 +107,7 @@ const retentions = fc.record({
   age: fc.integer({ min: 1, max: 100 }),
 })
 
-t.test('it has the same events as an array after any operations', async t => {
+t.test('recent events equal those of an array after any operations', async t => {
   fc.assert(
     fc.property(retentions, steps, (retention, steps) => {
       const recent = new Recent(() => retention)
@@ -140,7 +140,7 @@ t.test('it has the same events as an array after any operations', async t => {
   t.pass()
 })
 
-t.test('it releases dropped events, and stays correct during compaction', async t => {
+t.test('dropped events are released, and compaction changes nothing', async t => {
   const recent = new Recent(() => ({ events: 100, age: 1e9, bytes: 1e9 }))
   recent.reset({ epoch: 'a', offset: 0 })
   for (let offset = 1; offset <= 5000; offset++) {

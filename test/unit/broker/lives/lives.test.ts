@@ -120,7 +120,7 @@ t.test('records that a node could not write are written by another', async t => 
   t.strictSame(await w.recorded(), WHOLE)
 })
 
-t.test('acts of clients are recorded in order', async t => {
+t.test('events of clients are recorded in order', async t => {
   const w = world(t)
   const { lives } = w.node()
   w.time.away = true

@@ -58,7 +58,7 @@ t.test('many small reads go to Redis at once', async t => {
   await all
 })
 
-t.test('S6: of large events few are read at a time, and all are read in the end', async t => {
+t.test('S6: few large events are read at a time, and all are read in the end', async t => {
   const { read, sent, answerAll, learn } = setUp({ size: 500_000 })
   await learn()
   const all = read(20)
@@ -73,7 +73,7 @@ t.test('S6: of large events few are read at a time, and all are read in the end'
   t.ok((await all).every(({ status }) => status === 'fulfilled'))
 })
 
-t.test('once Redis has failed to answer, nothing waits for one timeout after the other', async t => {
+t.test('after Redis has failed to answer, calls do not wait for one timeout after another', async t => {
   const { calls, read, sent, learn } = setUp({ size: 500_000 })
   await learn()
   const all = read(20)
@@ -86,7 +86,7 @@ t.test('once Redis has failed to answer, nothing waits for one timeout after the
   t.ok((await all).every(({ status }) => status === 'rejected'))
 })
 
-t.test('in a cluster a master that does not answer holds up no other', async t => {
+t.test('in a cluster, a master that does not answer delays no other', async t => {
   const { read, sent, answerAll, learn } = setUp({ size: 500_000, sharded: true })
   await learn()
   const all = read(20)

@@ -231,7 +231,7 @@ t.test('a large file reports at most 50 problems, and a larger one is not read',
   t.match(problemsOf(' '.repeat(4 * 2 ** 20 + 1)), [/larger than 4 MiB/])
 })
 
-t.test('what holds for some channel is known without a search', async t => {
+t.test('properties of any channel are known without a search', async t => {
   const { limitRates, letAnyonePublish, keepPresence } = parseRules('channels: [{ match: a, publish: key }]')
   t.strictSame([limitRates, letAnyonePublish, keepPresence], [false, false, false])
   for (const [members, known] of [
