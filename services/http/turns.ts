@@ -6,7 +6,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 /** The maximum requests or commands of one client that begin in one turn of the event loop. */
 export const TURN = 32
 /** The maximum of all clients together, since many sessions at once would make one long turn. */
-export const TURN_OF_ALL = 256
+export const TURN_OF_ALL = 64
 
 /** Items that have begun since turns were last counted. Below the share, turns are not counted, and no timer is set. */
 let begun = 0

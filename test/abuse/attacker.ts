@@ -18,7 +18,7 @@ export type Command = { readonly prepare: Order } | 'begin' | 'stop'
 export type Message = 'prepared' | { readonly done: Done } | { readonly failed: string }
 
 /** On two cores, the node and the good clients have priority. */
-const NICENESS = 10
+const NICENESS = 19
 /** An attack that does not return within this time after its stop, ms, has no summary. */
 const RETURNS_WITHIN = 5000
 

@@ -27,7 +27,8 @@ t.test('S2: many clients share a turn, and each gets a share of the next turns',
         'every client has started',
       )
   }
-  t.ok(Math.max(...turns) <= TURN_OF_ALL, `${turns}`)
+  // A request takes about 0.1 ms, and a publish takes several turns.
+  t.ok(Math.max(...turns) <= 64, `${turns}`)
   t.ok(turns.length >= 5000 / TURN_OF_ALL)
   for (const own of ran) t.strictSame(own, items, 'in order')
 })
