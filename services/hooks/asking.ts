@@ -5,7 +5,7 @@ import { hash } from 'node:crypto'
 import type { Asker, Asking } from '../broker/access/asking.ts'
 import { Disconnected } from '../broker/access/asking.ts'
 import { grant, type Grants } from '../broker/access/grants.ts'
-import { ANONYMOUS, type Identity } from '../broker/access/identity.ts'
+import { ANONYMOUS, type Identity, secondsOf } from '../broker/access/identity.ts'
 import type { Hook, HookName, Hooks } from '../broker/rules/rules.ts'
 import { FanwireError } from '../errors.ts'
 import { type Answer, endOf, NOTHING_SAID, type Result } from './answer.ts'
@@ -163,8 +163,8 @@ function identityOf({ user, info, expiresAt, caps }: Omit<Result, 'data'>, now: 
     user,
     info,
     issuedAt: Math.floor(now / 1000),
-    expiresAt,
-    connectionEndsAt: endOf(expiresAt),
+    expiresAt: secondsOf(expiresAt),
+    connectionEndsAt: secondsOf(endOf(expiresAt)),
     grants: caps === undefined ? [] : [caps],
   }
 }

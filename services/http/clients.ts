@@ -290,7 +290,8 @@ export class Clients {
   /** Plans when to ask the application to extend the session that it admitted. */
   #planRefresh(client: Entry): void {
     const { identity, asker } = client
-    const { kind, expiresAt } = identity
+    const { kind, expiresAt: expires } = identity
+    const expiresAt = expires === undefined ? undefined : expires * 1000
     const isSession = kind === 'hook' || kind === 'anonymous'
     const refreshes = isSession && asker !== undefined && this.#access.asking?.refreshes === true
     const now = Date.now()
@@ -326,7 +327,7 @@ export class Clients {
       this.#ending.delete(tick)
       for (const client of clients) {
         const { connectionEndsAt = Infinity } = client.identity
-        if (connectionEndsAt <= end) this.#end(client, lapsedReason(client.identity.kind, 'expired'))
+        if (connectionEndsAt * 1000 <= end) this.#end(client, lapsedReason(client.identity.kind, 'expired'))
         else if (client.refreshAt !== undefined && client.refreshAt <= end) void this.#refresh(client)
         else this.#judge(client, end)
       }

@@ -423,7 +423,7 @@ export function credentialsOf(auth: unknown): Credentials {
 
 /** When a fresh token is due, ms since 1970. */
 function expiryOf({ expiresAt }: Identity): { readonly expires?: number } {
-  return expiresAt === undefined ? {} : { expires: expiresAt }
+  return expiresAt === undefined ? {} : { expires: expiresAt * 1000 }
 }
 
 /** Raises FW_BAD_COMMAND if the command has other members. */

@@ -5,7 +5,7 @@ import { isObject } from '../event/json-values.ts'
 import { quote } from '../../errors.ts'
 import { BadFileError, readJson } from '../files/bad-file.ts'
 import { grant, readKeyRights, readPatterns, type Right } from './grants.ts'
-import { ANONYMOUS, type Identity } from './identity.ts'
+import { ANONYMOUS, type Identity, secondsOf } from './identity.ts'
 
 /** An entry of the keys file, checked. */
 export interface ApiKeyEntry {
@@ -114,7 +114,7 @@ export function createApiKeys(entries: readonly ApiKeyEntry[], publishKeys: read
     find: (presented, now = Date.now()) => {
       const identity = owners.get(slotOf(digestOf(presented)))
       if (identity === undefined) return UNKNOWN
-      if (identity.expiresAt !== undefined && now >= identity.expiresAt) return EXPIRED
+      if (identity.expiresAt !== undefined && now >= identity.expiresAt * 1000) return EXPIRED
       return { ok: true, identity }
     },
   }
@@ -135,8 +135,8 @@ function keyIdentity(
     ...ANONYMOUS,
     kind: 'key',
     key: id,
-    expiresAt: until,
-    connectionEndsAt: until,
+    expiresAt: secondsOf(until),
+    connectionEndsAt: secondsOf(until),
     grants: [{ source: 'key', list: [grant(`key ${id}`, channels, allow)] }],
   }
 }

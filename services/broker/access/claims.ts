@@ -4,7 +4,7 @@ import { isObject } from '../event/json-values.ts'
 import { quote } from '../../errors.ts'
 import { isChannelName } from '../event/names.ts'
 import { capsGrants, grant, type Grants, isStrings, readClaimRights, type Right } from './grants.ts'
-import type { Identity } from './identity.ts'
+import { type Identity, secondsOf } from './identity.ts'
 import type { TokenKey } from './jwks.ts'
 
 /** The tolerated clock skew: tokens are accepted this long before `nbf` and after `exp`, and connections end later by it. */
@@ -186,8 +186,8 @@ export function identityOfClaims(claims: Claims, grants: readonly Grants[]): Ide
     signer,
     scope: undefined,
     issuedAt: iat,
-    expiresAt: exp === undefined ? undefined : exp * 1000,
-    connectionEndsAt: endOf(end ?? exp ?? 0),
+    expiresAt: exp === undefined ? undefined : Math.ceil(exp),
+    connectionEndsAt: secondsOf(endOf(end ?? exp ?? 0)),
     info,
     meta,
     grants,

@@ -15,7 +15,7 @@ function expiryAt(endsAt: number | undefined): Expiry {
 
 /** The expiry of a connection. */
 export function expiryOf({ connectionEndsAt }: Identity): Expiry {
-  return expiryAt(connectionEndsAt)
+  return expiryAt(connectionEndsAt === undefined ? undefined : connectionEndsAt * 1000)
 }
 
 /** The expiry of a subscription, by the channel token that grants it. */

@@ -50,7 +50,7 @@ t.test('several keys are valid at once, and one expires at its time', async t =>
   ]
   const keys = createApiKeys(entriesOf(old, fresh))
   const end = Date.parse('2026-01-01')
-  t.match(keys.find(old.key, end - 1), { ok: true, identity: { key: 'old', connectionEndsAt: end } })
+  t.match(keys.find(old.key, end - 1), { ok: true, identity: { key: 'old', connectionEndsAt: end / 1000 } })
   t.strictSame(keys.find(old.key, end), { ok: false, reason: 'expired' })
   t.ok(keys.find(fresh.key, end).ok)
 })
