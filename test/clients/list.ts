@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { withoutBrowser } from '../browser/browser.ts'
 import { startChromium } from './chromium.ts'
 import { type Hear, type Program, type Running, startProgram, type Target } from './program.ts'
-import { prepareGo, withoutGo } from './go.ts'
+import { goProgram } from './go.ts'
 import { preparePython, withoutPython } from './python.ts'
 
 /** Runs the clients of one kind. */
@@ -54,6 +54,8 @@ export interface HostOfClients {
   open(): Promise<Host>
 }
 
+const GO = goProgram('go/', 'clients')
+
 export const HOSTS: readonly HostOfClients[] = [
   {
     without: false,
@@ -100,10 +102,10 @@ export const HOSTS: readonly HostOfClients[] = [
     },
   },
   {
-    without: withoutGo,
+    without: GO.without,
     clients: [sse('r3labs/sse (Go)', 'r3labs', R3LABS), sse('tmaxmax/go-sse (Go)', 'tmaxmax')],
     async open() {
-      const command = await prepareGo()
+      const command = await GO.prepare()
       return programs(name => ({ command, args: [name] }))
     },
   },
