@@ -1,13 +1,13 @@
-// What is made of an event once, for all that need it: an encoding for readers at other cursors, a parsed form.
+// Caches a form of each event, such as an encoding or a parsed form, so that it is made once.
 
 import type { LogEvent } from './event.ts'
 
-/** Bytes per result besides its content: its objects and its entry, about. */
+/** The approximate bytes per result besides its content: its objects and its entry. */
 const OVERHEAD = 150
 
 /**
- * `make`, with its results kept for as long as their events are in memory, but for at most `most` bytes of events, or
- * one larger event: with more, all are dropped, and made again when they are needed. FANWIRE_MEMORY does not count them.
+ * Caches the results of `make` while their events are in memory, for at most `most` bytes of events, or one larger event.
+ * Beyond that, all results are dropped, and made again on demand. FANWIRE_MEMORY does not count them.
  */
 export function madeOnce<Made extends object>(
   most: number,

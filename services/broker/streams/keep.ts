@@ -6,11 +6,11 @@ import { ChannelEnded, type ChannelLog, HeadMoved } from '../log/log.ts'
 import { fold, holdsState, RECORD, type StreamState } from './state.ts'
 
 const PAGE = { events: 1000, bytes: 4 * 1024 * 1024 }
-/** Attempts of an append: others may write at the same time. */
+/** The maximum attempts of an append, since others may write at the same time. */
 const ATTEMPTS = 50
 
 /**
- * Repeats an append that depends on the channel's state if another append came first. Raises what `attempt` raises,
+ * Retries an append that depends on the channel's state if another append came first. Raises the errors of `attempt`, but
  * HeadMoved and ChannelEnded only after 50 attempts.
  */
 export async function withPresentState<T>(attempt: () => Promise<T>): Promise<T> {
@@ -23,7 +23,7 @@ export async function withPresentState<T>(attempt: () => Promise<T>): Promise<T>
   }
 }
 
-/** To be called before the event is erased. A stream that has ended needs no state. Raises LogUnavailable. */
+/** Call it before the event is erased. An ended stream needs no state. Raises LogUnavailable. */
 export async function keepState(
   log: Pick<ChannelLog, 'read' | 'append'>,
   channel: string,

@@ -7,19 +7,19 @@ import { dropOldest } from '../event/newest.ts'
 
 /** The type of the event that holds a stream's configuration. Clients can't publish it. */
 export const RECORD = 'fanwire:stream'
-/** `<epoch>:<seq>:<id>` of the append's producer. */
+/** The tag with `<epoch>:<seq>:<id>` of the append's producer. */
 export const PRODUCER_TAG = 'stream.producer'
-/** The `Stream-Seq` of an append. */
+/** The tag with the `Stream-Seq` of an append. */
 export const SEQ_TAG = 'stream.seq'
 
-/** Producers of a stream that are remembered: the most recent. */
+/** How many producers of a stream are remembered, the most recent ones. */
 const MAX_PRODUCERS = 1000
 
 export interface StreamConfig {
   readonly contentType: string
-  /** It expires after this many seconds without reads and writes. */
+  /** How long the stream lives without reads and writes, seconds. */
   readonly ttl?: number | undefined
-  /** RFC 3339. */
+  /** When the stream expires, RFC 3339. */
   readonly expiresAt?: string | undefined
 }
 
@@ -35,14 +35,14 @@ interface RecordData extends StreamConfig {
   readonly producers?: readonly (readonly [id: string, epoch: number, seq: number])[]
 }
 
-/** For channels that were published to, but not created as streams. */
+/** The configuration of channels that were published to, but not created as streams. */
 const JSON_STREAM: StreamConfig = { contentType: 'application/json' }
 
 export class StreamState {
-  /** Up to where the channel was read. */
+  /** The position up to which the channel was read. */
   at: Position
   config: StreamConfig = JSON_STREAM
-  /** It was created, or published to. */
+  /** Whether the stream was created, or published to. */
   exists = false
   ended = false
   /** The last event; if there is none yet, where the stream was created. */
@@ -53,11 +53,11 @@ export class StreamState {
   touched = 0
   /** The last `Stream-Seq`. */
   seq: string | undefined
-  /** By id, the most recent last. */
+  /** Producers by id, the most recent last. */
   readonly producers = new Map<string, Produced>()
   /** The producer that ended it. */
   endedBy: Produced | undefined
-  /** Events since the last record of its configuration; undefined if there is none. */
+  /** The number of events since the last record of its configuration; undefined if there is none. */
   sinceRecord: number | undefined
   #last: Produced | undefined
 
@@ -130,7 +130,7 @@ export function isData({ kind, type }: LogEvent): boolean {
   return kind === undefined && type !== RECORD
 }
 
-/** Whether a part of the state is in this event and in no earlier one. */
+/** Whether a part of the state is only in this event. */
 export function holdsState({ kind, type, tags }: LogEvent): boolean {
   const isRecord = type === RECORD && kind !== 'erased'
   return isRecord || tags?.has(PRODUCER_TAG) === true || tags?.has(SEQ_TAG) === true
@@ -146,7 +146,7 @@ export async function fold(
   for (;;) {
     const page = await read(after)
     if (page.gap !== undefined && state !== undefined && state === known) {
-      // The known state may be that of a stream that was deleted.
+      // The known state may belong to a deleted stream.
       known = state = undefined
       after = 'earliest'
       continue

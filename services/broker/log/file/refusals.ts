@@ -1,18 +1,18 @@
-// Logs that the disk refuses writes, and that it accepts writes as large again.
+// Logs when the disk refuses writes, and when it accepts writes of that size again.
 
 import type { Logger } from '../../logger.ts'
 import type { LogUnavailable } from '../log.ts'
 
-/** Refused writes are logged at most this often, ms. */
+/** The minimum time between two logs of refused writes, ms. */
 const LOG_EVERY_MS = 60_000
 
 export class Refusals {
   readonly #logger: Logger
   readonly #folder: string
-  /** Refused writes since the last warning. */
+  /** The number of refused writes since the last warning. */
   #refused = 0
   #warnedAt = Number.NEGATIVE_INFINITY
-  /** Bytes of the smallest write that was refused since a warning; undefined once such a write succeeded. */
+  /** The bytes of the smallest write that was refused since a warning; undefined once such a write succeeded. */
   #smallest: number | undefined
 
   constructor(logger: Logger, folder: string) {
@@ -20,7 +20,7 @@ export class Refusals {
     this.#folder = folder
   }
 
-  /** The disk refused a write of that many bytes. */
+  /** Called when the disk refused a write of that many bytes. */
   refused(bytes: number, { message, reason }: LogUnavailable): void {
     this.#refused++
     if (this.#smallest !== undefined) this.#smallest = Math.min(this.#smallest, bytes)
@@ -33,7 +33,7 @@ export class Refusals {
     this.#smallest ??= bytes
   }
 
-  /** The disk accepted a write of that many bytes. */
+  /** Called when the disk accepted a write of that many bytes. */
   written(bytes: number): void {
     if (this.#smallest === undefined || bytes < this.#smallest) return
     this.#smallest = undefined

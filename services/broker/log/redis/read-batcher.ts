@@ -78,7 +78,7 @@ export class Reads {
 
   /** How many reads the next call may have; 0: it has to wait for replies. */
   #room(): number {
-    // Each master of a cluster has its own connection: one that does not answer must not hold up the others.
+    // Each master of a cluster has its own connection: one that does not answer must not delay the others.
     if (this.#options.sharded) return 1
     const room = Math.floor((EXPECTED_BYTES - this.#expected) / Math.max(1, this.#average))
     return Math.max(this.#calls === 0 ? 1 : 0, Math.min(CALL, room))
