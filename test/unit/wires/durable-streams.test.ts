@@ -91,12 +91,22 @@ t.test('unsupported features are rejected with an explanation', async t => {
     method: 'PUT',
     headers: { 'stream-forked-from': '/v1/stream/source' },
   })
-  const subscription = await ask('/v1/stream/__ds/subscriptions/a', {
-    method: 'PUT',
-    headers: JSON_TYPE,
-    body: '{}',
-  })
-  for (const answer of [fork, subscription]) {
+  const subscriptions = await Promise.all(
+    (
+      [
+        ['PUT', 'subscriptions/a'],
+        ['GET', 'subscriptions/a'],
+        ['DELETE', 'subscriptions/a'],
+        ['POST', 'subscriptions/a/streams'],
+        ['POST', 'subscriptions/a/claim'],
+        ['GET', 'jwks.json'],
+      ] as const
+    ).map(([method, path]) => {
+      const body = method === 'PUT' || method === 'POST' ? { headers: JSON_TYPE, body: '{}' } : {}
+      return ask(`/v1/stream/__ds/${path}`, { method, ...body })
+    }),
+  )
+  for (const answer of [fork, ...subscriptions]) {
     t.equal(answer.status, 501)
     t.match(await answer.json(), { error: { code: 'FW_NOT_SUPPORTED' } })
   }
