@@ -44,12 +44,7 @@ function count(name: string, text: string, least: number, most: number): number 
   return fail(`--${name} is ${JSON.stringify(text)}; expected a number from ${least} to ${most}`)
 }
 
-async function asked(): Promise<Asked> {
-  const { values } = flags()
-  if (values.help) {
-    process.stdout.write(HELP)
-    process.exit(0)
-  }
+async function asked(values: ReturnType<typeof flags>['values']): Promise<Asked> {
   return {
     edges: count('edges', values.edges, 1, 40),
     writers: count('writers', values.writers, 1, 40),
@@ -172,7 +167,9 @@ function welcome({ redis, edges, writers, lbs }: Topology): string {
 }
 
 async function main(): Promise<void> {
-  const { verbose, ...rest } = await asked()
+  const { values } = flags()
+  if (values.help) return void process.stdout.write(HELP)
+  const { verbose, ...rest } = await asked(values)
   /** Time of the stop signal, by performance.now(). */
   let stopping = 0
   let topology: Topology | undefined
