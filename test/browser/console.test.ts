@@ -157,7 +157,7 @@ async function inBrowser(browser: Browser): Promise<void> {
     t.equal(await readers(), 2)
     for (const page of pages) await show(page, origin, 'now')
     await until('no reader is left', async () => (await readers()) === 0)
-    t.equal(node.hub.stats().readers, 1, 'only the reader of this test')
+    await until('only the reader of this test is left', () => node.hub.stats().readers === 1)
     for (const page of pages) await page.close()
   })
 

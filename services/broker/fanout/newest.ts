@@ -37,14 +37,14 @@ export async function newest(
   bytes = ANSWER_BYTES,
   selection?: Selection,
 ): Promise<News> {
-  // Also tells how large the channel's events are, before more of them are read.
-  const newest = await channel.page({ last: 1 }, ONE)
-  let asked = start === 'latest' ? newest : await channel.page(start, ONE)
+  let asked = await channel.page(start === 'latest' ? { last: 1 } : start, ONE)
   // The channel has no events, and another read may find another epoch.
   if (asked.unbegun) {
     const gaps = asked.gap === undefined ? [] : [asked.gap]
     return { events: [], head: asked.start, since: 0, fresh: 0, gaps }
   }
+  // Also tells how large the channel's events are, before more of them are read.
+  const newest = start === 'latest' ? asked : await channel.page({ last: 1 }, ONE)
   const count = selection === undefined ? limit : Math.min(MAX_SCANNED, limit * SCANNED_FOR_ONE)
   const { events: last, head: known } = await lastEvents(channel, newest, { events: count, bytes })
   // The node may not know yet that its epoch has ended, and may hold events that the log has lost.

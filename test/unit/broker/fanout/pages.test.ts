@@ -2,11 +2,12 @@
 
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
-import type { Position } from '../../../../services/broker/event/position.ts'
+import type { Position, Start } from '../../../../services/broker/event/position.ts'
 import type { Channel } from '../../../../services/broker/fanout/channel.ts'
 import { ANSWER_BYTES, collect } from '../../../../services/broker/fanout/collect.ts'
 import { LongPoll } from '../../../../services/broker/fanout/long-poll.ts'
 import { newest, newestOfAll, shownOf } from '../../../../services/broker/fanout/newest.ts'
+import type { Page } from '../../../../services/broker/log/log.ts'
 import { encodeAnswer } from '../../../../services/wires/answer.ts'
 import { split } from '../../../contract/clients.ts'
 import { drafts, Gate, hubOf, ids, ScriptedLog } from './scripted-log.ts'
@@ -204,6 +205,34 @@ t.test('a client that is ahead of its node does not go back', async t => {
   await until('memory holds all', () => channel.recent.head === 13)
   t.match(await newest(channel, e1(12), 5), { head: e1(13), since: 12, fresh: 1, gaps: [] })
 })
+
+t.test(
+  'a channel whose epoch begins while its newest events are read answers the cursor of another epoch',
+  async t => {
+    const unknown = { epoch: 'zzz', offset: 5 }
+    let reads = 0
+    const page = async (start: Start): Promise<Page> => {
+      const at = { epoch: reads === 0 ? 'e1' : 'e2', offset: 0 }
+      const gap = start === unknown ? { from: unknown, to: at } : undefined
+      return {
+        events: [],
+        start: at,
+        cursor: at,
+        more: false,
+        ...gap,
+        ...(reads++ === 0 && { unbegun: true }),
+      }
+    }
+    const channel = {
+      name: 'a',
+      page,
+      logged: page,
+      resolve: async (start: Start) => (await page(start)).start,
+    }
+    const { head, gaps } = await newest(channel, unknown, 5)
+    t.match(gaps, [{ from: unknown, to: head }])
+  },
+)
 
 t.test('a response is cut before it is too large, and continues on the next poll', async t => {
   const log = new ScriptedLog()
