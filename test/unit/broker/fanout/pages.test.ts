@@ -219,7 +219,7 @@ t.test(
         start: at,
         cursor: at,
         more: false,
-        ...gap,
+        gap,
         ...(reads++ === 0 && { unbegun: true }),
       }
     }
