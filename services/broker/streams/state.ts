@@ -2,7 +2,7 @@
 
 import { dataOf, type LogEvent } from '../event/event.ts'
 import type { Position, Start } from '../event/position.ts'
-import type { Page } from '../log/log.ts'
+import type { Page, Retention } from '../log/log.ts'
 import { dropOldest } from '../event/newest.ts'
 
 /** The type of the event that holds a stream's configuration. Clients can't publish it. */
@@ -11,6 +11,10 @@ export const RECORD = 'fanwire:stream'
 export const PRODUCER_TAG = 'stream.producer'
 /** The tag with the `Stream-Seq` of an append. */
 export const SEQ_TAG = 'stream.seq'
+
+/** A record is repeated after so many events, or after this part of the retention, which drops the oldest events. */
+const RECORD_EVERY = 1000
+const REPEATS = 10
 
 /** How many producers of a stream are remembered, the most recent ones. */
 const MAX_PRODUCERS = 1000
@@ -57,8 +61,8 @@ export class StreamState {
   readonly producers = new Map<string, Produced>()
   /** The producer that ended it. */
   endedBy: Produced | undefined
-  /** The number of events since the last record of its configuration; undefined if there is none. */
-  sinceRecord: number | undefined
+  /** The time of the last record, ms since 1970, and the events and bytes since; undefined if there is none. */
+  #recorded: { readonly time: number; events: number; bytes: number } | undefined
   #last: Produced | undefined
 
   constructor(at: Position) {
@@ -74,7 +78,7 @@ export class StreamState {
   }
 
   #take(event: LogEvent): void {
-    const { epoch, offset, kind, type, tags, time } = event
+    const { epoch, offset, kind, type, tags, time, json } = event
     this.exists = true
     this.changed = Math.max(this.changed, time)
     if (kind === 'end') {
@@ -82,9 +86,12 @@ export class StreamState {
       this.endedBy = this.#last
       return
     }
-    const known = this.sinceRecord !== undefined
+    const known = this.#recorded !== undefined
     if (type === RECORD && kind !== 'erased') this.#record(event)
-    else if (known) this.sinceRecord = (this.sinceRecord ?? 0) + 1
+    else if (this.#recorded !== undefined) {
+      this.#recorded.events++
+      this.#recorded.bytes += json.length
+    }
     if (type !== RECORD || !known) this.tail = { epoch, offset }
     this.#last = producedBy(tags?.get(PRODUCER_TAG))
     if (this.#last !== undefined) this.#remember(this.#last)
@@ -94,7 +101,7 @@ export class StreamState {
   #record(event: LogEvent): void {
     const { seq, producers = [], ...config } = JSON.parse(dataOf(event).toString()) as RecordData
     this.config = config
-    this.sinceRecord = 0
+    this.#recorded = { time: event.time, events: 0, bytes: 0 }
     this.seq = seq ?? this.seq
     for (const [id, epoch, seq] of producers) this.#remember({ id, epoch, seq })
   }
@@ -103,6 +110,17 @@ export class StreamState {
     this.producers.delete(produced.id)
     this.producers.set(produced.id, produced)
     dropOldest(this.producers, MAX_PRODUCERS)
+  }
+
+  /** Whether the record is to be repeated now, before retention drops it. */
+  recordIsDue(retention: Retention): boolean {
+    if (this.#recorded === undefined) return false
+    const { time, events, bytes } = this.#recorded
+    return (
+      events >= Math.min(RECORD_EVERY, retention.events / REPEATS) ||
+      bytes >= retention.bytes / REPEATS ||
+      Date.now() - time >= retention.age / REPEATS
+    )
   }
 
   /** The data of a record of this state. */

@@ -25,8 +25,6 @@ import {
 } from '../../broker/streams/state.ts'
 import type { Streams } from './streams.ts'
 
-/** The record of a stream is repeated after this many events, because retention drops the oldest. */
-const RECORD_EVERY = 1000
 const END: Draft = { data: Buffer.alloc(0), end: true }
 const DEFAULT_TYPE = 'application/octet-stream'
 
@@ -120,7 +118,8 @@ export class Writes {
       Buffer.compare(Buffer.from(seq), Buffer.from(state.seq)) <= 0
     )
       throw new FanwireError('FW_STREAM_SEQUENCE', 'Stream-Seq is not after the last one')
-    const drafts = draftsFor(state, append, data)
+    const repeats = state.recordIsDue(this.#context.hub.options.retentionOf(channel))
+    const drafts = draftsFor(state, append, data, repeats)
     this.#admit(request, channel, drafts)
     const receipts = await this.#append(request, channel, drafts)
     const last = data.length === 0 ? undefined : receipts[drafts.length - (append.closes ? 2 : 1)]
@@ -227,8 +226,8 @@ function dataOf({ config }: StreamState, { body, contentType, closes }: Append):
   return drafts
 }
 
-/** The events of one append, with the tags and the record that hold the stream's state. */
-function draftsFor(state: StreamState, append: Append, data: readonly Draft[]): Draft[] {
+/** The events of one append, with the tags and the record that hold the stream's state. `repeats`: its record. */
+function draftsFor(state: StreamState, append: Append, data: readonly Draft[], repeats: boolean): Draft[] {
   const { producer, seq } = append
   const tags = new Map<string, string>()
   if (producer !== undefined) tags.set(PRODUCER_TAG, printProducer(producer))
@@ -236,7 +235,7 @@ function draftsFor(state: StreamState, append: Append, data: readonly Draft[]): 
   const record = (): Draft => ({ data: state.toRecord(), type: RECORD })
   const drafts = [...data]
   if (drafts.length === 0 && tags.size > 0) drafts.push(record())
-  else if ((state.sinceRecord ?? 0) >= RECORD_EVERY) drafts.unshift(record())
+  else if (repeats) drafts.unshift(record())
   const last = drafts.pop()
   if (last !== undefined) drafts.push(tags.size === 0 ? last : { ...last, tags })
   if (append.closes) drafts.push(END)

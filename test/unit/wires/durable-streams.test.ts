@@ -4,6 +4,8 @@
 import { DurableStream, IdempotentProducer, stream } from '@durable-streams/client'
 import t from 'tap'
 import { startMemoryNode } from '../../contract/node.ts'
+import type { Start } from '../../../services/broker/event/position.ts'
+import { fold } from '../../../services/broker/streams/state.ts'
 import { until } from '../../support/until.ts'
 
 const node = await startMemoryNode({ DURABLE_STREAMS: '1' })
@@ -109,5 +111,30 @@ t.test('unsupported features are rejected with an explanation', async t => {
   for (const answer of [fork, ...subscriptions]) {
     t.equal(answer.status, 501)
     t.match(await answer.json(), { error: { code: 'FW_NOT_SUPPORTED' } })
+  }
+})
+
+t.test('a stream keeps its content type and its producers when retention drops its first record', async t => {
+  for (const settings of [{ HISTORY_EVENTS: '20' }, { HISTORY_BYTES: '2KiB' }, { HISTORY_AGE: '2s' }]) {
+    const short = await startMemoryNode({ DURABLE_STREAMS: '1', ...settings })
+    const url = `http://127.0.0.1:${short.port}/v1/stream/short`
+    const headers = { 'content-type': 'text/plain', 'producer-id': 'p1', 'producer-epoch': '0' }
+    await fetch(url, { method: 'PUT', headers: { 'content-type': 'text/plain' } })
+    let seq = 0
+    const read = (after: Start) => short.log.read('short', after, { events: 1000, bytes: 1e6 })
+    const isDropped = async () => (await read('earliest')).start.offset > 0
+    await until('the first record is dropped', async () => {
+      const body = `${seq} ${'x'.repeat(50)}`
+      const { status } = await fetch(url, {
+        method: 'POST',
+        headers: { ...headers, 'producer-seq': `${seq++}` },
+        body,
+      })
+      if (status >= 300) throw new Error(`${status}`)
+      return isDropped()
+    })
+    const state = await fold(undefined, read)
+    t.match([state.config.contentType, state.producers.get('p1')?.seq], ['text/plain', seq - 1])
+    await short.close()
   }
 })
