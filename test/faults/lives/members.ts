@@ -88,8 +88,19 @@ export class Members {
   /** The joins and leaves of the room in Redis. */
   async #log(): Promise<string[]> {
     const headers = { authorization: `Bearer ${this.#application.key}` }
-    const ask = async (path: string) =>
-      (await fetch(`http://127.0.0.1:${this.#ports[0]}${path}`, { headers })).json()
+    const ask = async (path: string) => {
+      let page: unknown
+      // A node whose Redis has just come back may refuse for a moment.
+      await until('the joins and leaves are read', async () => {
+        const answer = await fetch(`http://127.0.0.1:${this.#ports[0]}${path}`, { headers })
+        const body = await answer.text()
+        if (answer.status === 503) return false
+        if (!answer.ok) throw new Error(`${path}: ${answer.status} ${body}`)
+        page = JSON.parse(body)
+        return true
+      })
+      return page
+    }
     const changes = await pollAll<Change>(`fanwire:presence:${this.room}`, ask)
     return changes.filter(({ type }) => type !== 'update').map(({ type, data }) => `${type} ${data.user}`)
   }
