@@ -2,25 +2,16 @@
 
 import { createHash } from 'node:crypto'
 import t from 'tap'
-import { program } from '../../infra/local/packages.ts'
 import { freePort } from '../../infra/local/ports.ts'
-import { type Balancer, startBalancer } from '../../infra/local/topology.ts'
+import { startBalancer } from '../../infra/local/topology.ts'
+import { availableBalancers } from '../support/balancers.ts'
 import { launchCommand } from '../support/launch-command.ts'
 import { type RunningNode, startNode } from '../support/node.ts'
 import { startRedis } from '../support/redis-server.ts'
 import { until } from '../support/until.ts'
 
 const WIRES = ['ws', 'sse', 'stream', 'long-poll', 'poll']
-const KINDS: Balancer[] = []
-for (const kind of ['nginx', 'haproxy'] as const) {
-  try {
-    await program(kind)
-    KINDS.push(kind)
-  } catch (error) {
-    const [why = ''] = (error as Error).message.split('\n', 1)
-    t.test(kind, { skip: why }, async () => {})
-  }
-}
+const KINDS = await availableBalancers(t)
 
 const sha256 = (lines: readonly string[]) =>
   createHash('sha256')

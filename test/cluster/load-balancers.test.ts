@@ -8,7 +8,6 @@ import type { AddressInfo } from 'node:net'
 import { promisify } from 'node:util'
 import { io, type Socket } from 'socket.io-client'
 import t, { type Test } from 'tap'
-import { program } from '../../infra/local/packages.ts'
 import {
   type Balancer,
   type BalancerPart,
@@ -29,21 +28,13 @@ import {
 } from '../contract/clients.ts'
 import { makeCertificate } from '../contract/http2.ts'
 import { startMemoryNode } from '../contract/node.ts'
+import { availableBalancers } from '../support/balancers.ts'
 import { BUILT, startNode } from '../support/node.ts'
 import { Raw } from '../unit/http/app.ts'
 import { until } from '../support/until.ts'
 
 const STREAMS = ALL_WIRES.filter(wire => wire.streams)
-const KINDS: Balancer[] = []
-for (const kind of ['nginx', 'haproxy'] as const) {
-  try {
-    await program(kind)
-    KINDS.push(kind)
-  } catch (error) {
-    const [why = ''] = (error as Error).message.split('\n', 1)
-    t.test(kind, { skip: why }, async () => {})
-  }
-}
+const KINDS = await availableBalancers(t)
 
 /** How long a stopping edge still listens, ms. */
 const NOTICE = 3000
