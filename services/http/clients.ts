@@ -4,7 +4,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Access, Lapse, LapsedGrant } from '../broker/access/access.ts'
 import { type Asker, bareAsker, Disconnected } from '../broker/access/asking.ts'
-import { type Identity, nextEndOf } from '../broker/access/identity.ts'
+import { type Identity, msOf, nextEndOf } from '../broker/access/identity.ts'
 import type { Position } from '../broker/event/position.ts'
 import type { CloseReason } from '../broker/fanout/framing.ts'
 import type { ReadGrant } from '../broker/fanout/reader.ts'
@@ -290,8 +290,8 @@ export class Clients {
   /** Plans when to ask the application to extend the session that it admitted. */
   #planRefresh(client: Entry): void {
     const { identity, asker } = client
-    const { kind, expiresAt: expires } = identity
-    const expiresAt = expires === undefined ? undefined : expires * 1000
+    const { kind } = identity
+    const expiresAt = msOf(identity.expiresAt)
     const isSession = kind === 'hook' || kind === 'anonymous'
     const refreshes = isSession && asker !== undefined && this.#access.asking?.refreshes === true
     const now = Date.now()

@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { WebSocket } from 'ws'
+import { median } from '../../bench/figures.ts'
 import { Remote } from '../../bench/load/remote.ts'
 import { startRedis } from '../support/redis-server.ts'
 import type { ApplicationMethods } from './application.ts'
@@ -149,8 +150,4 @@ class Others {
   close(): void {
     for (const socket of this.#sockets) socket.terminate()
   }
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0
 }

@@ -75,9 +75,14 @@ export function secondsOf(ms: number | undefined): number | undefined {
   return ms === undefined ? undefined : Math.ceil(ms / 1000)
 }
 
+/** A time of an identity in ms since 1970. */
+export function msOf(seconds: number | undefined): number | undefined {
+  return seconds === undefined ? undefined : seconds * 1000
+}
+
 /** The next time when it or one of its channel tokens ends, ms; undefined: never. */
 export function nextEndOf({ connectionEndsAt, grants }: Identity): number | undefined {
-  let next = connectionEndsAt === undefined ? undefined : connectionEndsAt * 1000
+  let next = msOf(connectionEndsAt)
   for (const { channelToken } of grants) {
     const endsAt = channelToken?.endsAt
     if (endsAt !== undefined && (next === undefined || endsAt < next)) next = endsAt

@@ -1,7 +1,7 @@
 // When a token must be replaced, as sent to clients: seconds from now.
 
 import { CLOCK_LEEWAY_MS } from '../../broker/access/tokens.ts'
-import type { Identity } from '../../broker/access/identity.ts'
+import { type Identity, msOf } from '../../broker/access/identity.ts'
 
 export interface Expiry {
   readonly expires?: true
@@ -15,7 +15,7 @@ function expiryAt(endsAt: number | undefined): Expiry {
 
 /** The expiry of a connection. */
 export function expiryOf({ connectionEndsAt }: Identity): Expiry {
-  return expiryAt(connectionEndsAt === undefined ? undefined : connectionEndsAt * 1000)
+  return expiryAt(msOf(connectionEndsAt))
 }
 
 /** The expiry of a subscription, by the channel token that grants it. */
