@@ -3,9 +3,8 @@
 
 import { type Position, samePosition, type Start } from '../event/position.ts'
 import { ChannelEnded, type ChannelLog, HeadMoved } from '../log/log.ts'
-import { fold, holdsState, RECORD, type StreamState } from './state.ts'
+import { fold, holdsState, PAGE, RECORD, type StreamState } from './state.ts'
 
-const PAGE = { events: 1000, bytes: 4 * 1024 * 1024 }
 /** The maximum attempts of an append, since others may write at the same time. */
 const ATTEMPTS = 50
 

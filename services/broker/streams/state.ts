@@ -154,6 +154,9 @@ export function holdsState({ kind, type, tags }: LogEvent): boolean {
   return isRecord || tags?.has(PRODUCER_TAG) === true || tags?.has(SEQ_TAG) === true
 }
 
+/** The limit of a page of `fold`. */
+export const PAGE = { events: 1000, bytes: 4 * 1024 * 1024 }
+
 /** Brings the state up to date, from where it is known or from the beginning. Raises LogUnavailable. */
 export async function fold(
   known: StreamState | undefined,

@@ -18,8 +18,8 @@ import { isText, linesOf } from './content.ts'
 import { cursorAfter } from './cursor.ts'
 import { type Begin, printOffset } from './offsets.ts'
 import { type Part, partOf, type Reads, setPosition, stateIn, WIRE } from './read.ts'
-import type { StreamState } from '../../broker/streams/state.ts'
-import { PAGE, type Streams } from './streams.ts'
+import { PAGE, type StreamState } from '../../broker/streams/state.ts'
+import type { Streams } from './streams.ts'
 
 /** How long a long poll is held, ms. */
 const HELD_MS = 15_000

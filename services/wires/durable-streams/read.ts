@@ -12,8 +12,8 @@ import type { Context } from '../../http/context.ts'
 import { glanceFor, requireReadable, selectionsFor } from '../open-for.ts'
 import { bodyOf } from './content.ts'
 import { type Begin, printOffset } from './offsets.ts'
-import { isData, type StreamState } from '../../broker/streams/state.ts'
-import { PAGE, type Streams } from './streams.ts'
+import { isData, PAGE, type StreamState } from '../../broker/streams/state.ts'
+import type { Streams } from './streams.ts'
 
 export const WIRE = 'durable-streams'
 

@@ -4,10 +4,9 @@ import { STREAMS } from '../../broker/control/channels.ts'
 import type { Start } from '../../broker/event/position.ts'
 import type { ChannelLog, Page } from '../../broker/log/log.ts'
 import { FanwireError } from '../../errors.ts'
-import { fold, type StreamState } from '../../broker/streams/state.ts'
+import { fold, PAGE, type StreamState } from '../../broker/streams/state.ts'
 import { dropOldest } from '../../broker/event/newest.ts'
 
-export const PAGE = { events: 1000, bytes: 4 * 1024 * 1024 }
 /** The maximum number of streams whose state is cached. */
 const MAX_KNOWN = 10_000
 /** How often reads of a stream are recorded within its TTL, at most. */
