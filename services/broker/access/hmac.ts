@@ -7,19 +7,28 @@ const BLOCK_BYTES = { sha256: 64, sha384: 128, sha512: 128 } as const
 
 export type HashName = keyof typeof BLOCK_BYTES
 
+/** Texts of at most this many bytes are hashed where they are written, without a copy. */
+const SCRATCH_BYTES = 2 ** 12
+const scratch = Buffer.alloc(SCRATCH_BYTES)
+
 /** Prepares a key once. Returns a function that computes the code of a text in UTF-8. */
 export function hmacWith(name: HashName, secret: Buffer): (text: string) => Buffer {
-  const key = Buffer.alloc(BLOCK_BYTES[name])
-  ;(secret.length > key.length ? digestOf(name, secret) : secret).copy(key)
+  const block = BLOCK_BYTES[name]
+  const key = Buffer.alloc(block)
+  ;(secret.length > block ? Buffer.from(hash(name, secret, 'binary'), 'binary') : secret).copy(key)
   const inner = key.map(byte => byte ^ 0x36)
   const outer = key.map(byte => byte ^ 0x5c)
-  return text => {
-    const digest = digestOf(name, Buffer.concat([inner, Buffer.from(text)]))
-    return digestOf(name, Buffer.concat([outer, digest]))
+  const withInner = (text: string): Buffer => {
+    // A character has at most three bytes.
+    if (block + 3 * text.length > SCRATCH_BYTES) return Buffer.concat([inner, Buffer.from(text)])
+    scratch.set(inner)
+    return scratch.subarray(0, block + scratch.write(text, block))
   }
-}
-
-/** Goes through a string, which is faster than `hash` with the encoding `buffer`. */
-function digestOf(name: HashName, data: Buffer): Buffer {
-  return Buffer.from(hash(name, data, 'binary'), 'binary')
+  // Digests are strings, which is faster than `hash` with the encoding `buffer`.
+  return text => {
+    const digest = hash(name, withInner(text), 'binary')
+    scratch.set(outer)
+    const end = block + scratch.write(digest, block, 'binary')
+    return Buffer.from(hash(name, scratch.subarray(0, end), 'binary'), 'binary')
+  }
 }

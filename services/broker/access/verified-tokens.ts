@@ -15,7 +15,13 @@ export interface Opened {
 /** A token is dropped when it was unused for between once and twice this time, ms. */
 export const KEPT_MS = 30_000
 
-/** Serves polling clients. The token of a connection that stays open is dropped soon, which saves memory. */
+/** The number of fingerprints that are kept of tokens that came once. */
+const FINGERPRINTS = 2 ** 14
+
+/**
+ * Serves polling clients: a token is kept when it comes for the second time. Most tokens open one connection that stays,
+ * so keeping those would cost each of them time and memory.
+ */
 export class VerifiedTokens {
   /** Keyed by token: a digest would cost more than it saves. */
   #latest = new Map<string, Opened>()
@@ -25,6 +31,8 @@ export class VerifiedTokens {
   readonly #most: number
   #keys: TokenKeys | undefined
   #timer: NodeJS.Timeout | undefined
+  /** Fingerprints of verified tokens, by their lowest bits. */
+  readonly #fingerprints = new Uint32Array(FINGERPRINTS)
 
   /** Keeps tokens of at most that many characters in total. */
   constructor(mostCharacters: number) {
@@ -42,8 +50,17 @@ export class VerifiedTokens {
     const kept = this.#latest.get(token) ?? this.#again(token)
     if (kept !== undefined) return kept
     const opened = open()
-    if (opened.ok) this.#keep(token, opened)
+    if (opened.ok && this.#cameBefore(token)) this.#keep(token, opened)
     return opened
+  }
+
+  /** Whether a token has the fingerprint of an earlier one. A wrong answer costs time or memory only. */
+  #cameBefore(token: string): boolean {
+    const fingerprint = fingerprintOf(token)
+    const slot = fingerprint % FINGERPRINTS
+    const before = this.#fingerprints[slot] === fingerprint
+    this.#fingerprints[slot] = fingerprint
+    return before
   }
 
   /** Drops all tokens when the keys change, since the new keys may not verify them. */
@@ -79,4 +96,12 @@ export class VerifiedTokens {
     clearInterval(this.#timer)
     this.#timer = undefined
   }
+}
+
+/** 32 bits of the end of a token's signature, which is as good as random. */
+function fingerprintOf(token: string): number {
+  let bits = 0
+  for (let i = Math.max(0, token.length - 11); i < token.length; i++)
+    bits = Math.imul(bits, 61) + token.charCodeAt(i)
+  return bits >>> 0
 }
