@@ -15,13 +15,14 @@ const IN_A_ROW = 4
 const OVER_BELOW = 0.8
 /** The fraction of the heap's limit above which Node is about to run out of memory. */
 const HEAP_PART = 0.95
-/** The fraction in use after a full garbage collection above which collections follow each other closely. */
+/** The fraction in use after a full garbage collection above which the node counts as full. */
 const LIVE_PART = 0.75
 /** If there was no full collection for this many measurements, there is enough memory. */
-const COLLECTED_WITHIN = 20
-/** The heap's limit, with and without the young generation, bytes. */
+const COLLECTED_WITHIN = 8
+/** The heap's limit, bytes: the old generation and three times half of the young one. */
 const HEAP_LIMIT = getHeapStatistics().heap_size_limit
-const OLD_LIMIT = Math.max(HEAP_LIMIT / 2, HEAP_LIMIT - 48 * 2 ** 20)
+const HALF_OF_YOUNG = Number(flagOfNode('max-semi-space-size') ?? 16) * 2 ** 20
+const OLD_LIMIT = Math.max(HEAP_LIMIT / 2, HEAP_LIMIT - 3 * HALF_OF_YOUNG)
 
 export type Cause = 'loop' | 'memory'
 
@@ -31,6 +32,19 @@ export interface Measured {
   readonly delay: number
   readonly rss: number
   readonly heap: number
+}
+
+/** The heap after a full garbage collection, bytes. */
+export interface HeapUse {
+  /** What is in use outside the young generation. */
+  readonly used: number
+  readonly limit: number
+  /**
+   * The size of the young generation. V8 starts the next full collection when what is in use comes within half of this of
+   * the midpoint between what was alive and the limit (its heap-controller.cc). If it is that close right after a
+   * collection, V8 collects all the time, which takes more than a core.
+   */
+  readonly young: number
 }
 
 export interface PressureLimits {
@@ -60,7 +74,7 @@ export class Pressure {
   readonly #limits: PressureLimits
   readonly #heapLimit = HEAP_LIMIT * HEAP_PART
   readonly #gauges = { loop: new Gauge(), rss: new Gauge(), heap: new Gauge() }
-  /** Whether most of the heap was in use after the last full collection. */
+  /** Whether too much of the heap was in use after the last full collection. */
   #isFull = false
   /** Measurements since then. */
   #since = 0
@@ -84,7 +98,7 @@ export class Pressure {
       this.#due = now + LOOK_MS
     }, LOOK_MS).unref()
     this.#collections = new PerformanceObserver(list => {
-      if (list.getEntries().some(isComplete)) this.collected(fractionInUse())
+      if (list.getEntries().some(isComplete)) this.collected(heapUse())
     })
     this.#collections.observe({ entryTypes: ['gc'] })
   }
@@ -104,9 +118,10 @@ export class Pressure {
     if (this.#isFull && ++this.#since >= COLLECTED_WITHIN) this.#isFull = false
   }
 
-  /** Called after a full garbage collection with the fraction of the heap in use. */
-  collected(inUse: number): void {
-    this.#isFull = inUse > LIVE_PART * (this.#isFull ? OVER_BELOW : 1)
+  /** Called after a full garbage collection. */
+  collected({ used, limit, young }: HeapUse): void {
+    const most = Math.min(LIVE_PART * limit, limit - young)
+    this.#isFull = used > most * (this.#isFull ? OVER_BELOW : 1)
     this.#since = 0
   }
 
@@ -126,15 +141,24 @@ export class Pressure {
   }
 }
 
+/** The number that a flag of Node was given, on the command line or in NODE_OPTIONS. */
+function flagOfNode(name: string): string | undefined {
+  const flags = [process.env.NODE_OPTIONS ?? '', ...process.execArgv].join(' ').replaceAll('_', '-')
+  return new RegExp(`--${name}=(\\d+)`).exec(flags)?.[1]
+}
+
 function isComplete(entry: PerformanceEntry): boolean {
   const { detail } = entry as { readonly detail?: { readonly kind?: number } }
   return detail?.kind === constants.NODE_PERFORMANCE_GC_MAJOR
 }
 
-/** The fraction of the old generation in use. The young one has a separate space within the heap's limit. */
-function fractionInUse(): number {
-  const old = getHeapSpaceStatistics().filter(({ space_name: name }) => !name.startsWith('new'))
-  return old.reduce((sum, { space_used_size: size }) => sum + size, 0) / OLD_LIMIT
+function heapUse(): HeapUse {
+  let [used, young] = [getHeapStatistics().external_memory, 0]
+  for (const { space_name: name, space_used_size: inUse, space_size: size } of getHeapSpaceStatistics()) {
+    if (name === 'new_space') young = size
+    else if (!name.startsWith('new')) used += inUse
+  }
+  return { used, limit: OLD_LIMIT, young }
 }
 
 const READS = new Set(['GET', 'HEAD'])

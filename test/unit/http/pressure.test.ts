@@ -33,16 +33,29 @@ t.test(
   async t => {
     const pressure = new Pressure({ maxLoopDelay: 1000, maxRss: 0 })
     const causes = [0.7, 0.8, 0.7, 0.5, 0.8].map(inUse => {
-      pressure.collected(inUse)
+      pressure.collected({ used: 1000 * inUse, limit: 1000, young: 32 })
       return pressure.cause
     })
     t.strictSame(causes, [undefined, 'memory', 'memory', undefined, 'memory'])
-    for (let i = 0; i < 19; i++) pressure.look(calm)
+    for (let i = 0; i < 7; i++) pressure.look(calm)
     t.equal(pressure.cause, 'memory')
     pressure.look(calm)
-    t.equal(pressure.cause, undefined, 'no collection ran for 5 s')
+    t.equal(pressure.cause, undefined, 'no collection ran for 2 s')
   },
 )
+
+t.test('a small heap is full when its young generation would not fit beside what is in use', async t => {
+  const pressure = new Pressure({ maxLoopDelay: 1000, maxRss: 0 })
+  for (const [used, cause] of [
+    [31, undefined],
+    [33, 'memory'],
+    [31, 'memory'],
+    [25, undefined],
+  ] as const) {
+    pressure.collected({ used, limit: 64, young: 32 })
+    t.equal(pressure.cause, cause, `${used}`)
+  }
+})
 
 t.test('new reads are 503 on each wire; publishes, health and metrics are answered', async t => {
   const node = await startMemoryNode({ SOCKET_IO: '1' })
