@@ -41,6 +41,8 @@ export interface ChannelEnvironment {
   readonly flushLoop: FlushLoop
   readonly logReads: ConcurrencyLimit
   readonly holds: ChannelHolds
+  /** The members of all channels together, since to add them up takes long on a node with many channels. */
+  readonly members: { count: number }
 }
 
 /** The maximum number of views of one channel on one node. */
@@ -231,6 +233,7 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
   join(member: Member): void {
     member.slot = this.members.length
     this.members.push(member)
+    this.#environment.members.count++
     this.hold()
   }
 
@@ -243,6 +246,7 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
       last.slot = member.slot
     }
     member.slot = -1
+    this.#environment.members.count--
     this.release()
   }
 

@@ -61,6 +61,7 @@ export class Hub implements ChannelHolds {
   readonly #idle = new Set<Channel>()
   readonly #flushLoop = new FlushLoop()
   readonly #memory: MemoryBudget
+  readonly #members = { count: 0 }
   readonly #environment: ChannelEnvironment
   #timer: NodeJS.Timeout | undefined
 
@@ -78,6 +79,7 @@ export class Hub implements ChannelHolds {
       flushLoop: this.#flushLoop,
       logReads: this.logReads,
       holds: this,
+      members: this.#members,
     }
   }
 
@@ -184,11 +186,9 @@ export class Hub implements ChannelHolds {
   }
 
   stats(): HubStats {
-    let readers = 0
-    for (const channel of this) readers += channel.members.length
     return {
       channels: this.#channels.size,
-      readers,
+      readers: this.#members.count,
       behind: this.connections.full.size,
       memory: this.#memory.used,
       logReads: this.logReads.started + this.glances.started,

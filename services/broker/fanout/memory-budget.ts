@@ -28,7 +28,9 @@ export class MemoryBudget {
   }
 
   #shrink(target: number): void {
-    for (const each of this.#shrinkable().toSorted((a, b) => a.lastRead - b.lastRead)) {
+    // Most channels hold nothing, and a node may follow very many.
+    const holding = this.#shrinkable().filter(({ size }) => size > 0)
+    for (const each of holding.sort((a, b) => a.lastRead - b.lastRead)) {
       each.shrink(Math.max(0, each.size - (this.used - target)))
       if (this.used <= target) return
     }

@@ -3,7 +3,9 @@
 import { AggregatorRegistry } from 'prom-client'
 import t from 'tap'
 import { ANONYMOUS } from '../../../services/broker/access/identity.ts'
-import { startApp } from './app.ts'
+import { startMemoryNode } from '../../contract/node.ts'
+import { until } from '../../support/until.ts'
+import { Raw, startApp } from './app.ts'
 
 const SAMPLE =
   /^[a-zA-Z_:][a-zA-Z0-9_:]*(\{[a-zA-Z_]\w*="[^"]*"(,[a-zA-Z_]\w*="[^"]*")*,?\})? (-?\d+(\.\d+)?(e[+-]?\d+)?|[+-]?Inf|NaN)$/i
@@ -71,6 +73,32 @@ t.test("the hub's counters are read on request", async t => {
   t.match(later, /^fanwire_deliveries_total\{wire="sse"\} 13$/m, 'not 25')
   t.match(later, /^fanwire_ready 0$/m)
   channel.release()
+})
+
+t.test('readers are counted without a visit to each channel, however they come and go', async t => {
+  const node = await startMemoryNode()
+  t.teardown(() => node.close())
+  const readers = async () => {
+    const { body } = await node.get('/metrics')
+    return Number(/^fanwire_readers (\d+)$/m.exec(body)?.[1])
+  }
+  const visits = Object.assign(node.hub, {
+    [Symbol.iterator]: () => {
+      throw new Error('a scrape visits all channels')
+    },
+  })
+  t.teardown(() => void Reflect.deleteProperty(visits, Symbol.iterator))
+  const clients = ['a', 'a', 'b'].map(name =>
+    new Raw(node.port).send(`GET /v1/sse?channel=${name}&channel=c HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`),
+  )
+  await Promise.all(clients.map(client => client.until(/fanwire:open/)))
+  t.equal(await readers(), 6)
+  clients[0]?.close()
+  await until('one is released', async () => (await readers()) === 4)
+  await node.append('a', '1')
+  t.equal(await readers(), 4)
+  for (const client of clients) client.close()
+  await until('all are released', async () => (await readers()) === 0)
 })
 
 t.test('append durations are reported as a histogram with cumulative buckets', async t => {
