@@ -3,10 +3,10 @@
 
 import { setImmediate as nextTurn } from 'node:timers/promises'
 
-/** The maximum requests or commands of one client that begin in one turn of the event loop. */
+/** The maximum messages of one client that are taken in one turn of the event loop. */
 export const TURN = 32
-/** The maximum of all clients together, since many sessions at once would make one long turn. */
-export const TURN_OF_ALL = 64
+/** The maximum requests or commands of all clients that begin in one turn: they take 0.1 ms and more each. */
+export const TURN_OF_ALL = 16
 
 /** Items that have begun since turns were last counted. Below the share, turns are not counted, and no timer is set. */
 let begun = 0
@@ -15,7 +15,7 @@ const waiting = new Set<{ go(share: number): boolean }>()
 
 function turnOfAll(): void {
   begun = 0
-  const share = Math.max(1, Math.min(TURN, Math.floor(TURN_OF_ALL / waiting.size)))
+  const share = Math.max(1, Math.floor(TURN_OF_ALL / waiting.size))
   for (const turns of [...waiting]) {
     if (begun >= TURN_OF_ALL) break
     // It stays in the set while it runs, so that an item which makes another client wait starts no second round of turns.
@@ -30,8 +30,6 @@ function turnOfAll(): void {
 export class Turns<T> {
   readonly #run: (item: T) => void
   readonly #waiting: T[] = []
-  /** Items that have begun since turns were last counted. */
-  #begun = 0
 
   constructor(run: (item: T) => void) {
     this.#run = run
@@ -43,7 +41,7 @@ export class Turns<T> {
   }
 
   take(item: T): void {
-    if (this.#waiting.length === 0 && this.#begun < TURN && begun < TURN_OF_ALL) this.#begin(item)
+    if (this.#waiting.length === 0 && begun < TURN_OF_ALL) this.#begin(item)
     else if (this.#waiting.push(item) === 1) {
       if (waiting.size === 0) setImmediate(turnOfAll)
       waiting.add(this)
@@ -57,13 +55,12 @@ export class Turns<T> {
 
   /** Begins a share of the waiting items. Returns whether more are waiting. */
   go(share: number): boolean {
-    for (this.#begun = 0; this.#begun < share && this.#waiting.length > 0;)
+    for (let left = share; left > 0 && this.#waiting.length > 0; left--)
       this.#begin(this.#waiting.shift() as T)
     return this.#waiting.length > 0
   }
 
   #begin(item: T): void {
-    this.#begun++
     begun++
     this.#run(item)
   }
