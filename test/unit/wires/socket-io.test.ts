@@ -400,10 +400,12 @@ class ByHand {
     return this
   }
 
-  /** The next packet that matches. Earlier packets are discarded. */
+  /** The next packet that matches. Earlier packets are discarded. Raises if the connection ends first. */
   async text(pattern: RegExp): Promise<string> {
     const find = () => this.texts.findIndex(text => pattern.test(text))
-    await until(String(pattern), () => find() !== -1)
+    const isOver = () => this.socket.readyState === WebSocket.CLOSED
+    await until(String(pattern), () => find() !== -1 || isOver())
+    if (find() === -1) throw new Error(`the connection ended before ${pattern}`)
     return this.texts.splice(0, find() + 1).at(-1) ?? ''
   }
 
