@@ -1,18 +1,39 @@
-// npm run build && npx tsx bench/access.ts: the cost of authenticating a client, compared with a WebSocket connection without a token:
-// CPU time, and with --memory also memory (a minute more). The nodes run in separate processes; this process signs the
-// tokens, one per user, and connects. Only differences within a round are meaningful.
+// npm run bench:access: the cost of authenticating a client: CPU time of a WebSocket connection with each kind of
+// credentials, compared with one without, and with --memory also memory. The nodes run in separate processes; this
+// process signs the tokens, one per user, and connects. Only differences within a round are meaningful.
 
-import { type ChildProcess, fork } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { createPublicKey, verify } from 'node:crypto'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
 import { AUDIENCE, caps, ClosedWorld, ISSUER } from '../test/support/closed-node.ts'
 import { signToken, userClaims } from '../test/support/tokens.ts'
+import { median } from './figures.ts'
+import { intoFile, ROOT } from './files.ts'
+import { machine } from './report.ts'
 
-const ROUNDS = 40
+const HELP = `npm run bench:access -- [options]
+
+Measures what credentials add to the cost of a WebSocket connection. Takes about a minute.
+
+  --rounds N  rounds of 200 connections of each kind; medians count (40)
+  --memory    also measure memory, which takes two minutes more
+  --docs      write the table into docs/access.md
+`
+
+const { values: options } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '40' },
+    memory: { type: 'boolean', default: false },
+    docs: { type: 'boolean', default: false },
+    help: { type: 'boolean', short: 'h', default: false },
+  },
+})
+const ROUNDS = Number(options.rounds)
 const WARM_UP = 10
 /** Connections of each kind per round; below, connections whose memory is measured. */
 const CONNECTIONS = 200
@@ -33,35 +54,59 @@ const KINDS = {
   'API key': () => world.keys.all.key,
 } as const
 type Kind = keyof typeof KINDS
+const NAMES: Readonly<Record<Kind, string>> = {
+  'no token': '',
+  HS256: 'a new token, HS256',
+  ES256: 'a new token, ES256',
+  'HS256, verified before': 'a token that came before, HS256',
+  'API key': 'an API key',
+}
 const ALL = Object.keys(KINDS) as Kind[]
 
-/** Questions to a node: its CPU time so far, µs; bytes of its heap after a collection. */
-type Question = 'cpu' | 'heap'
+/**
+ * Questions to a server: its CPU time so far, µs; bytes of its heap after a collection; the open connections of the plain
+ * one.
+ */
+type Question = 'cpu' | 'heap' | 'open'
 
-/** Answers them in the node's process. The node itself is the built one, as it is deployed. */
+/** Answers them in the server's process. */
 const ANSWERS = `
 process.on('message', question => {
   if (question === 'heap') gc()
   const { user, system } = process.cpuUsage()
   const { heapUsed, external } = process.memoryUsage()
-  process.send(question === 'cpu' ? user + system : heapUsed + external)
+  process.send(question === 'open' ? globalThis.open() : question === 'cpu' ? user + system : heapUsed + external)
 })`
-const MAIN = fileURLToPath(new URL('../dist/services/main.js', import.meta.url))
+/** The built node, as it is deployed. */
+const NODE = [fileURLToPath(new URL('../dist/services/main.js', import.meta.url))]
+/** What every server with this library pays, so that figures of several machines can be compared. */
+const PLAIN = [
+  '--input-type=module',
+  '--eval',
+  `import { WebSocketServer } from 'ws'
+const server = new WebSocketServer({ port: 0, host: '127.0.0.1' })
+server.on('listening', () => console.log('listening on http://127.0.0.1:' + server.address().port))
+server.on('connection', socket => socket.send('{"open":{}}'))
+globalThis.open = () => server.clients.size`,
+]
 
-class MeasuredNode {
+class Server {
   readonly #process: ChildProcess
   readonly #port: number
+  readonly #isPlain: boolean
   #clients: Socket[] = []
 
-  private constructor(process: ChildProcess, port: number) {
+  private constructor(process: ChildProcess, port: number, isPlain: boolean) {
     this.#process = process
     this.#port = port
+    this.#isPlain = isPlain
   }
 
-  static async start(): Promise<MeasuredNode> {
+  static async start(program = NODE): Promise<Server> {
     const settings = Object.entries({ HEARTBEAT: '10m', ...world.settings })
-    const child = fork(MAIN, {
-      execArgv: ['--expose-gc', '--import', `data:text/javascript,${encodeURIComponent(ANSWERS)}`],
+    const answers = ['--expose-gc', '--import', `data:text/javascript,${encodeURIComponent(ANSWERS)}`]
+    const child = spawn(process.execPath, [...answers, ...program], {
+      cwd: ROOT,
       env: { PORT: '0', ...Object.fromEntries(settings.map(([name, value]) => [`FANWIRE_${name}`, value])) },
       stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
     })
@@ -69,7 +114,7 @@ class MeasuredNode {
     for (;;) {
       output += String((await once(child.stdout as Readable, 'data'))[0])
       const port = /listening on http:\/\/[^"]*:(\d+)/.exec(output)?.[1]
-      if (port !== undefined) return new MeasuredNode(child, Number(port))
+      if (port !== undefined) return new Server(child, Number(port), program === PLAIN)
     }
   }
 
@@ -106,6 +151,7 @@ class MeasuredNode {
   }
 
   async #connections(): Promise<number> {
+    if (this.#isPlain) return this.ask('open')
     const headers = { authorization: `Bearer ${world.keys.all.key}` }
     const response = await fetch(`http://127.0.0.1:${this.#port}/metrics`, { headers })
     return Number(/^fanwire_connections\{wire="ws"\} (\d+)$/m.exec(await response.text())?.[1])
@@ -120,11 +166,13 @@ class MeasuredNode {
 
 const credentialsOf = (kind: Kind, count: number) => Array.from({ length: count }, KINDS[kind])
 
-const median = (values: readonly number[]) =>
-  values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0
-
-function print(name: string, value: number, unit: string, note = ''): void {
-  process.stdout.write(`${name.padEnd(30)} ${value.toFixed(0).padStart(6)} ${unit}${note}\n`)
+/** A line of the table. */
+interface Cost {
+  readonly title: string
+  /** µs of CPU time. */
+  readonly cpu: number
+  /** The kind of credentials whose memory belongs in this line. */
+  readonly kind?: Kind
 }
 
 /** A random order, so that no kind always pays for the garbage of the same other kind. */
@@ -134,34 +182,40 @@ const shuffled = (kinds: readonly Kind[]) =>
     .sort((a, b) => a.place - b.place)
     .map(({ kind }) => kind)
 
-/** Measures CPU time while the node collects its garbage as usual. */
-async function measureCpu(): Promise<void> {
-  const node = await MeasuredNode.start()
-  const spent = async (kind: Kind) => {
+/** Measures CPU time while the servers collect their garbage as usual. */
+async function measureCpu(): Promise<Cost[]> {
+  const node = await Server.start()
+  const plain = await Server.start(PLAIN)
+  const spentBy = async (server: Server, kind: Kind) => {
     const credentials = credentialsOf(kind, CONNECTIONS)
-    const before = await node.ask('cpu')
-    await node.connect(credentials)
-    const after = await node.ask('cpu')
-    await node.disconnect()
+    const before = await server.ask('cpu')
+    await server.connect(credentials)
+    const after = await server.ask('cpu')
+    await server.disconnect()
     return (after - before) / CONNECTIONS
   }
+  const plains: number[] = []
   const rounds: Record<Kind, number>[] = []
   for (let round = -WARM_UP; round < ROUNDS; round++) {
     const found = {} as Record<Kind, number>
-    for (const kind of shuffled(ALL)) found[kind] = await spent(kind)
-    if (round >= 0) rounds.push(found)
+    for (const kind of shuffled(ALL)) found[kind] = await spentBy(node, kind)
+    const alone = await spentBy(plain, 'no token')
+    if (round < 0) continue
+    rounds.push(found)
+    plains.push(alone)
   }
-  await node.close()
-  print('no token', median(rounds.map(round => round['no token'])), 'µs of CPU')
-  for (const kind of ALL.slice(1)) {
-    const more = median(rounds.map(round => round[kind] - round['no token']))
-    const times = median(rounds.map(round => round[kind] / round['no token']))
-    print(kind, more, 'µs of CPU more', `, ${times.toFixed(2)} times`)
-  }
+  await Promise.all([node.close(), plain.close()])
+  const bare = median(rounds.map(round => round['no token']))
+  const more = (kind: Kind) => median(rounds.map(round => round[kind] - round['no token']))
+  return [
+    { title: 'a connection to a server of `ws` alone', cpu: median(plains) },
+    { title: 'a connection without credentials', cpu: bare, kind: 'no token' },
+    ...ALL.slice(1).map(kind => ({ title: `more with ${NAMES[kind]}`, cpu: more(kind), kind })),
+  ]
 }
 
-/** Measures what a signature of ES256 alone costs Node, one after the other: no node can verify a token for less. */
-function measureSignature(): void {
+/** Measures what a signature of ES256 alone costs Node: no node can verify a token for less. */
+function measureSignature(): Cost {
   const key = createPublicKey({ key: world.es.jwk, format: 'jwk' })
   const signed = Array.from({ length: CONNECTIONS }, KINDS.ES256).map(token => {
     const end = token.lastIndexOf('.')
@@ -177,13 +231,13 @@ function measureSignature(): void {
     const { user, system } = process.cpuUsage(before)
     return (user + system) / signed.length
   })
-  print('a signature of ES256 alone', median(rounds), 'µs of CPU')
+  return { title: 'a signature of ES256, verified by Node alone', cpu: median(rounds) }
 }
 
-/** Measures memory. Each kind has a separate node. */
-async function measureMemory(): Promise<void> {
+/** Measures memory, of each kind of credentials beyond that of a connection without. Each kind has a separate node. */
+async function measureMemory(): Promise<Map<Kind, number>> {
   const kept = async (kind: Kind) => {
-    const node = await MeasuredNode.start()
+    const node = await Server.start()
     // Warm-up: the first connections make the node load and compile code.
     await node.connect(credentialsOf(kind, CONNECTIONS))
     await sleep(FORGOTTEN_MS)
@@ -194,11 +248,30 @@ async function measureMemory(): Promise<void> {
     await node.close()
     return (after - before) / REMEMBERED
   }
-  const [bare = 0, ...others] = await Promise.all(ALL.map(kept))
-  print('no token', bare, 'bytes')
-  for (const [i, bytes] of others.entries()) print(ALL[i + 1] ?? '', bytes - bare, 'bytes more')
+  const all = await Promise.all(ALL.map(kept))
+  return new Map(ALL.map((kind, i) => [kind, (all[i] ?? 0) - (i === 0 ? 0 : (all[0] ?? 0))]))
 }
 
-await measureCpu()
-measureSignature()
-if (process.argv.includes('--memory')) await measureMemory()
+function table(costs: readonly Cost[], memory: ReadonlyMap<Kind, number>): string {
+  const command = `npm run bench:access${options.memory ? ' -- --memory' : ''}`
+  const lines = costs.map(({ title, cpu, kind }) => {
+    const bytes = kind === undefined ? undefined : memory.get(kind)
+    return `| ${title} | ${cpu.toFixed(0)} | ${bytes?.toFixed(0) ?? ''} |`
+  })
+  return [
+    `\`${command}\` on ${machine()}, Node ${process.versions.node}, ${new Date().toISOString().slice(0, 10)}; medians of ${ROUNDS} rounds:`,
+    '',
+    '| | CPU, µs | memory, bytes |',
+    '|---|---:|---:|',
+    ...lines,
+  ].join('\n')
+}
+
+if (options.help) process.stdout.write(HELP)
+else {
+  process.stderr.write(`takes about ${options.memory ? 'three minutes' : 'a minute'}\n`)
+  const costs = [...(await measureCpu()), measureSignature()]
+  const text = table(costs, options.memory ? await measureMemory() : new Map<Kind, number>())
+  process.stdout.write(`${text}\n`)
+  if (options.docs) await intoFile('docs/access.md', { 'bench:access': text })
+}

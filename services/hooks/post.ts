@@ -4,7 +4,7 @@ import type { Agent, request } from 'undici'
 import { type Addresses } from './addresses.ts'
 
 /** Bytes of an unwanted response that are read and discarded. */
-const MOST_DUMPED = 256 * 1024
+const MOST_DUMPED_BYTES = 256 * 1024
 const CONNECTIONS = 16
 /** The reason if the response does not arrive in time. */
 export const LATE = 'no answer in time'
@@ -58,7 +58,7 @@ export class Poster {
       const { statusCode: status, headers: answered } = answer
       const read = most > 0 ? await bytesOf(answer.body, most) : NOTHING
       // Reads the body to its end, so that the connection can be reused, unless it is too large.
-      if (most === 0) await answer.body.dump({ limit: MOST_DUMPED, signal }).catch(() => {})
+      if (most === 0) await answer.body.dump({ limit: MOST_DUMPED_BYTES, signal }).catch(() => {})
       return { status, headers: answered, retryAfter: retryAfterOf(answered['retry-after']), body: read }
     } catch (error) {
       throw new Error(reasonOf(error))

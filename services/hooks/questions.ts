@@ -12,7 +12,7 @@ import { signatureFault, signedHeaders } from './signature.ts'
 /** The maximum number of concurrent requests. */
 const MOST_ASKED = 512
 /** The maximum bytes of a response, besides the data that it may replace. */
-const LARGEST_ANSWER = 64 * 1024
+const LARGEST_ANSWER_BYTES = 64 * 1024
 const RETRY_MS = 1000
 
 export const OUTCOMES = [
@@ -88,7 +88,7 @@ export class Questions {
     }
     this.#asked++
     try {
-      const answer = await this.#answerTo(hook, body, LARGEST_ANSWER + data)
+      const answer = await this.#answerTo(hook, body, LARGEST_ANSWER_BYTES + data)
       if (breaker.failures > 0) this.#parts.logger.info({ hook: name }, 'the application answers again')
       breaker.succeeded()
       this.count(name, outcomeOf(answer))

@@ -4,7 +4,7 @@ import { createHmac, timingSafeEqual } from 'node:crypto'
 
 const SECRET_PREFIX = 'whsec_'
 /** How far a signature's time may be from now, s. */
-const TOLERANCE = 300
+const TOLERANCE_S = 300
 
 type Headers = Readonly<Record<string, string | string[] | undefined>>
 
@@ -35,7 +35,7 @@ export function signatureFault(
   const { 'webhook-id': given, 'webhook-timestamp': timestamp, 'webhook-signature': signatures } = headers
   if (typeof signatures !== 'string' || typeof timestamp !== 'string') return 'the answer is not signed'
   if (given !== id) return 'the answer is signed for another question'
-  if (!(Math.abs(now / 1000 - Number(timestamp)) <= TOLERANCE)) return "the answer's signature is too old"
+  if (!(Math.abs(now / 1000 - Number(timestamp)) <= TOLERANCE_S)) return "the answer's signature is too old"
   const expected = secrets.map(secret => Buffer.from(signatureOf(secret, id, timestamp, body.toString())))
   const isRight = signatures.split(' ').some(signature => {
     const found = Buffer.from(signature)

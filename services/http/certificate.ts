@@ -6,7 +6,7 @@ import { createSecureContext } from 'node:tls'
 import type { FastifyBaseLogger } from 'fastify'
 
 /** How often the files are checked, ms. Polling also notices changes of symbolic links, and on other file systems. */
-const LOOK_EVERY = 2000
+const LOOK_MS = 2000
 
 /** The certificate or its key can't be used. The message is for the user, names the setting, and contains no secrets. */
 export class CertificateRefused extends Error {
@@ -52,7 +52,7 @@ export class Certificate {
   }
 
   /** Calls `use` with each new pair. Logs a pair that can't be used, and keeps the old one. */
-  watch(use: (pair: Pair) => void, every = LOOK_EVERY): void {
+  watch(use: (pair: Pair) => void, every = LOOK_MS): void {
     const look = async () => {
       await this.#look(use)
       if (!this.#closed) this.#next = setTimeout(look, every).unref()

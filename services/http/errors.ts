@@ -14,11 +14,11 @@ import { answerAndClose, http2StreamOf, isHttp2 } from './exchange.ts'
 import { loggedPath } from './target.ts'
 
 /** The maximum length of a URL, bytes. */
-export const MAX_URL = 32 * 1024
+export const MAX_URL_BYTES = 32 * 1024
 /** The maximum length of the request line and headers together, bytes. */
-export const MAX_HEADERS = 64 * 1024
+export const MAX_HEADERS_BYTES = 64 * 1024
 /** How long a client may continue to send a body that nobody reads, ms. */
-const UNREAD_FOR = 5000
+const UNREAD_MS = 5000
 /** The delay before an EventSource reconnects, ms, plus or minus half. */
 const RECONNECT_MS = 3000
 
@@ -122,7 +122,7 @@ function giveUpReading(request: FastifyRequest, reply: FastifyReply): void {
   const { raw } = request
   if (reply.hasHeader('connection')) reply.removeHeader('connection')
   const cut = () => (http2StreamOf(request) ?? raw).destroy()
-  const timer = setTimeout(() => raw.complete || cut(), UNREAD_FOR).unref()
+  const timer = setTimeout(() => raw.complete || cut(), UNREAD_MS).unref()
   raw.once('close', () => clearTimeout(timer))
 }
 

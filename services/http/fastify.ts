@@ -5,7 +5,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { IncomingHttpHeaders as Http2Headers } from 'node:http2'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import type { Context } from './context.ts'
-import { MAX_HEADERS, MAX_URL, sendError } from './errors.ts'
+import { MAX_HEADERS_BYTES, MAX_URL_BYTES, sendError } from './errors.ts'
 import { refuseMalformed } from './node/malformed.ts'
 import { route } from './route.ts'
 import { originForm } from './target.ts'
@@ -31,14 +31,14 @@ export function createFastify(context: Context, logger: FastifyBaseLogger): Fast
     // Few requests log anything, and those lines have the request's id.
     childLoggerFactory: parent => parent,
     // As long as any URL, so that a name that is too long gets its own error instead of 404.
-    routerOptions: { maxParamLength: MAX_URL },
+    routerOptions: { maxParamLength: MAX_URL_BYTES },
     bodyLimit: context.config.maxBody,
     // Longer than load balancers keep idle connections, so that they close first.
     keepAliveTimeout: 72_000,
     // A bulk publish may take any time; headers may not.
     requestTimeout: 0,
     http: {
-      maxHeaderSize: MAX_HEADERS,
+      maxHeaderSize: MAX_HEADERS_BYTES,
       // Node would reject the request without an error code; target.ts checks the header.
       requireHostHeader: false,
       headersTimeout: 60_000,

@@ -7,7 +7,7 @@ import { FanwireError } from '../errors.ts'
 import { isHandshake } from './node/upgrades.ts'
 
 /** The maximum length of `Sec-WebSocket-Extensions`, bytes. Browsers send 50. */
-const MAX_EXTENSIONS = 1024
+const MAX_EXTENSIONS_BYTES = 1024
 const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/
 
 /** Raises FW_UPGRADE_REQUIRED for another version of WebSocket, FW_BAD_REQUEST, FW_HEADERS_TOO_LARGE. */
@@ -22,10 +22,10 @@ function checkHandshake({ headers }: FastifyRequest): void {
   if (!protocols.every(each => TOKEN.test(each)) || new Set(protocols).size < protocols.length) {
     throw new FanwireError('FW_BAD_REQUEST', 'Sec-WebSocket-Protocol is not a list of different names')
   }
-  if ((headers['sec-websocket-extensions'] ?? '').length > MAX_EXTENSIONS) {
+  if ((headers['sec-websocket-extensions'] ?? '').length > MAX_EXTENSIONS_BYTES) {
     throw new FanwireError(
       'FW_HEADERS_TOO_LARGE',
-      `Sec-WebSocket-Extensions is longer than ${MAX_EXTENSIONS} bytes`,
+      `Sec-WebSocket-Extensions is longer than ${MAX_EXTENSIONS_BYTES} bytes`,
     )
   }
 }

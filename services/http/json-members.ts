@@ -7,7 +7,7 @@ import { FanwireError, quote } from '../errors.ts'
 import { type BodyTimes, wholeBody } from './body.ts'
 import { mediaType } from './content-type.ts'
 
-const LARGEST_BODY = 64 * 1024
+const LARGEST_BODY_BYTES = 64 * 1024
 const TIMES: BodyTimes = { idle: 10_000, total: 30_000 }
 
 /** Members whose values are not checked yet. */
@@ -21,8 +21,8 @@ export async function jsonMembers<S extends TObject>(
   request: FastifyRequest,
   schema: S,
 ): Promise<Members<S>> {
-  const tooLarge = `the body may have ${LARGEST_BODY} bytes`
-  const body = await wholeBody(request, LARGEST_BODY, tooLarge, TIMES)
+  const tooLarge = `the body may have ${LARGEST_BODY_BYTES} bytes`
+  const body = await wholeBody(request, LARGEST_BODY_BYTES, tooLarge, TIMES)
   if (body.length === 0) return {}
   if (mediaType(request) !== 'application/json') {
     throw new FanwireError('FW_MEDIA_TYPE', 'send application/json')

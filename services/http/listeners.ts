@@ -18,7 +18,7 @@ import { createServer as createTls, TLSSocket, type Server as TlsServer } from '
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Certificate } from './certificate.ts'
-import { MAX_HEADERS } from './errors.ts'
+import { MAX_HEADERS_BYTES } from './errors.ts'
 import { Quota } from '../broker/limits/buckets.ts'
 import { NO_PROXY } from './node/unrouted.ts'
 import { MAX_STREAMS, Session, sessionOf } from './sessions.ts'
@@ -36,11 +36,11 @@ const SESSIONS = { burst: 2000, perSecond: 200 }
 /** The limit of unanswered requests that an address cancels (CVE-2023-44487). */
 const RESETS = { burst: 1000, perSecond: 100 }
 /** How long an address that exceeds this limit may begin no sessions, s. */
-const BLOCKED = 5
+const BLOCKED_S = 5
 /** A session without requests is ended after this, ms: as an idle connection of HTTP/1.1 is. */
-const IDLE = 72_000
+const IDLE_MS = 72_000
 /** A session that was asked to close and has no more requests is cut after this, ms. */
-const CUT_AFTER = 3000
+const CUT_AFTER_MS = 3000
 /** All ciphers of TLS 1.3, and those of 1.2 without static RSA keys and CBC. */
 const AGREED = {
   minVersion: 'TLSv1.2',
@@ -53,7 +53,7 @@ const AGREED = {
   ].join(':'),
 } as const
 /** How long a TLS handshake may take, ms. */
-const HANDSHAKE = 10_000
+const HANDSHAKE_MS = 10_000
 
 /** A connection of any kind, as `connectionOf` (over.ts) knows it: a socket or an HTTP/2 session. */
 type OnOpened = (connection: object) => void
@@ -104,7 +104,7 @@ export class Protocols {
     this.listeners = this.#h2c === undefined ? [server] : [server, this.#h2c]
     // Node's own limits apply to floods of pings, settings and headers.
     this.#http2 = createHttp2({
-      settings: { maxConcurrentStreams: MAX_STREAMS, maxHeaderListSize: MAX_HEADERS },
+      settings: { maxConcurrentStreams: MAX_STREAMS, maxHeaderListSize: MAX_HEADERS_BYTES },
     })
     const take = (request: Http2ServerRequest, response: Http2ServerResponse) => {
       const { stream } = request
@@ -189,7 +189,7 @@ export class Protocols {
     setTimeout(() => {
       clearInterval(this.#checks)
       for (const { socket } of this.#sessions.values()) socket.destroy()
-    }, CUT_AFTER).unref()
+    }, CUT_AFTER_MS).unref()
   }
 
   #check(stall: number): void {
@@ -241,11 +241,11 @@ export class Protocols {
         if (!this.#resets.take(owner)) this.#tooMany(socket, owner)
       })
     })
-    opened.setTimeout(IDLE)
+    opened.setTimeout(IDLE_MS)
     opened.on('timeout', () => {
       if (session.streams > 0) return
       this.#end(opened)
-      setTimeout(() => socket.destroy(), CUT_AFTER).unref()
+      setTimeout(() => socket.destroy(), CUT_AFTER_MS).unref()
     })
   }
 
@@ -257,7 +257,7 @@ export class Protocols {
 
   /** Cuts a connection whose address has cancelled too many requests. */
   #tooMany(socket: Socket, owner: string | undefined): void {
-    if (owner !== undefined) this.#resets.exhaust(owner, BLOCKED)
+    if (owner !== undefined) this.#resets.exhaust(owner, BLOCKED_S)
     this.#refused()
     // Deferred, since this may run within Node's own read callback (Node 20).
     setImmediate(() => socket.destroy())
@@ -303,7 +303,7 @@ function withCertificate(app: FastifyInstance, certificate: Certificate): TlsSer
   const tls = createTls({
     ...certificate.pair,
     ALPNProtocols: ['h2', 'http/1.1'],
-    handshakeTimeout: HANDSHAKE,
+    handshakeTimeout: HANDSHAKE_MS,
     ...AGREED,
   })
   certificate.watch(pair => tls.setSecureContext({ ...pair, ...AGREED }))

@@ -5,15 +5,15 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { collectDefaultMetrics, Gauge, type Registry } from 'prom-client'
 
 /** The interval of measurements, ms; and one that is practically never. */
-const EVERY = 100
+const MEASURE_MS = 100
 const NEVER = 2 ** 31 - 1
 
 /** prom-client's metrics of a process, and the event loop's lag since the last scrape. */
 export function processMetrics(registry: Registry): void {
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: NEVER })
-  const monitor = monitorEventLoopDelay({ resolution: EVERY })
+  const monitor = monitorEventLoopDelay({ resolution: MEASURE_MS })
   monitor.enable()
-  const late = (nanoseconds: number) => Math.max(0, nanoseconds / 1e6 - EVERY) / 1000
+  const late = (nanoseconds: number) => Math.max(0, nanoseconds / 1e6 - MEASURE_MS) / 1000
   const look = () => ({
     // Before the first measurement it is the largest number.
     min: late(Math.min(monitor.min, monitor.max)),

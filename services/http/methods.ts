@@ -4,7 +4,7 @@
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
-import { MAX_URL } from './errors.ts'
+import { MAX_URL_BYTES } from './errors.ts'
 
 /** A route's path by segments; undefined matches any. */
 interface Path {
@@ -77,8 +77,8 @@ export const methods = fp(
     }
 
     app.addHook('onRequest', (request, reply, next) => {
-      if (request.url.length > MAX_URL) {
-        throw new FanwireError('FW_URL_TOO_LONG', `the URL is longer than ${MAX_URL} bytes`)
+      if (request.url.length > MAX_URL_BYTES) {
+        throw new FanwireError('FW_URL_TOO_LONG', `the URL is longer than ${MAX_URL_BYTES} bytes`)
       }
       if (request.method === 'OPTIONS') {
         const allow = request.url === '*' ? 'GET, HEAD, OPTIONS, POST' : paths.allow(request.url)

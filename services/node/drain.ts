@@ -8,7 +8,7 @@ import { closeParts } from './cluster.ts'
 import type { Operations } from '../http/operations.ts'
 
 /** How long requests in flight may take after all connections were asked to leave, ms. */
-const LAST_ANSWERS = 2500
+const LAST_ANSWERS_MS = 2500
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -38,8 +38,8 @@ export async function drain(app: FastifyInstance, { notice, spread }: DrainTimes
   app.protocols.goAway()
   await Promise.all([
     app.inFlight.end(),
-    app.inFlight.answered(LAST_ANSWERS),
-    hub.connections.gone(LAST_ANSWERS),
+    app.inFlight.answered(LAST_ANSWERS_MS),
+    hub.connections.gone(LAST_ANSWERS_MS),
   ])
   const closed = app.close()
   // The server waits for sockets that it handed over (WebSocket), but does not close them.

@@ -7,11 +7,11 @@ import { onStop, STOP_SIGNALS, type StopSignal } from '../signals.ts'
 import { drain, type DrainTimes } from './drain.ts'
 
 /** How long after the drain the process ends unconditionally, ms. */
-const STOP_WITHIN = 5000
+const STOP_WITHIN_MS = 5000
 
 /** A stop takes no longer than this, ms. */
 export function stopsWithin({ drain, drainNotice }: Pick<Config, 'drain' | 'drainNotice'>): number {
-  return drain + drainNotice + STOP_WITHIN
+  return drain + drainNotice + STOP_WITHIN_MS
 }
 
 const AT_ONCE: DrainTimes = { notice: 0, spread: 0 }

@@ -26,7 +26,7 @@ import { type Given, givenFor, openFor, requireReadable } from './open-for.ts'
 import type { ReadQuery } from './read-query.ts'
 
 /** The maximum bytes in flight in TLS or HTTP/2, which report a write a moment after the kernel accepted it. */
-const UNDER_WAY = 64 * 1024
+const UNDER_WAY_BYTES = 64 * 1024
 
 /** When a client that has ended its side is probed, ms later. */
 const PROBES_MS = [0, 100, 1000]
@@ -69,7 +69,7 @@ export function joinAll(
 
 /** The bytes that may be in flight in a socket, for an outlet. */
 export function underWay(socket: Socket): number {
-  return socket instanceof TLSSocket ? UNDER_WAY : 0
+  return socket instanceof TLSSocket ? UNDER_WAY_BYTES : 0
 }
 
 /** Sockets that have become a stream. Later pipelined requests on them are not answered. */
@@ -264,7 +264,7 @@ function beginHttp2(
 
 class Http2Outlet implements Outlet {
   readonly sink: Writable
-  readonly underWay = UNDER_WAY
+  readonly underWay = UNDER_WAY_BYTES
   readonly #stream: ServerHttp2Stream
   readonly #framing: Framing
 

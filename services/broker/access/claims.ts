@@ -65,7 +65,7 @@ export interface Claims {
 
 const LONGEST_USER = 200
 /** The maximum bytes of `info`, as JSON. */
-const LARGEST_INFO = 4096
+const LARGEST_INFO_BYTES = 4096
 
 /** Printable ASCII, which needs no further checks. */
 const PLAIN = /^[\x20-\x7e]*$/
@@ -89,7 +89,7 @@ export function claimsFault(payload: Record<string, unknown>): string | undefine
   const fault = sub === undefined ? undefined : userFault(sub)
   if (fault !== undefined) return `sub ${fault}`
   const { info } = payload
-  if (info !== undefined && Buffer.byteLength(JSON.stringify(info)) > LARGEST_INFO) {
+  if (info !== undefined && Buffer.byteLength(JSON.stringify(info)) > LARGEST_INFO_BYTES) {
     return 'info is larger than 4 KiB'
   }
   if (iss !== undefined && typeof iss !== 'string') return 'iss is not a string'

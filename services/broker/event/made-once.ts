@@ -3,7 +3,7 @@
 import type { LogEvent } from './event.ts'
 
 /** The approximate bytes per result besides its content: its objects and its entry. */
-const OVERHEAD = 150
+const OVERHEAD_BYTES = 150
 
 /**
  * Caches the results of `make` while their events are in memory, for at most `most` bytes of events, or one larger event.
@@ -19,7 +19,7 @@ export function madeOnce<Made extends object>(
     const kept = known.get(event)
     if (kept !== undefined) return kept
     const made = make(event)
-    const added = event.json.length + OVERHEAD
+    const added = event.json.length + OVERHEAD_BYTES
     size += added
     if (size > most) {
       known = new WeakMap()

@@ -76,12 +76,12 @@ function keyIn(channel: string, key: string): string {
 }
 
 /** Bytes of events that are kept parsed. */
-const MAX_KEPT = 16 * 1024 * 1024
+const MAX_KEPT_BYTES = 16 * 1024 * 1024
 /** An update whose data was erased. */
 const NOTHING: Update = { topics: [], text: '' }
 
 /** The update in an event of the log of updates. */
-export const updateOf = madeOnce(MAX_KEPT, read)
+export const updateOf = madeOnce(MAX_KEPT_BYTES, read)
 
 function read(event: LogEvent): Update {
   const data = dataOf(event)

@@ -65,11 +65,11 @@ export interface ConnectionRegistry {
 }
 
 /** The bytes that a connection may queue in one flush, over all its channels, before it is skipped. */
-const MAX_CORKED = 512 * 1024
+const MAX_CORKED_BYTES = 512 * 1024
 /** Concurrent reads from the log for one connection. */
 const MAX_FETCHING = 16
 /** How long the socket of a slow reader may be full if a rule closes slow readers, ms. */
-const CLOSE_SLOW_AFTER = 2000
+const CLOSE_SLOW_AFTER_MS = 2000
 /** The number of unwanted events after which a client receives its position. */
 const REPORT_AFTER = 1000
 const NOTHING = Buffer.alloc(0)
@@ -248,7 +248,7 @@ export class Connection implements ReplayOwner, CatchesUp {
       if (sent === 'waits') return this.#waitForRoom(bytes.length)
     }
     sink.write(bytes)
-    if (!this.#corked || sink.writableLength > MAX_CORKED) this.#send()
+    if (!this.#corked || sink.writableLength > MAX_CORKED_BYTES) this.#send()
   }
 
   uncork(): void {
@@ -457,7 +457,7 @@ export class Connection implements ReplayOwner, CatchesUp {
   /** Ends a connection whose client has accepted no data for `stall` ms. */
   endIfStalled(now: number, stall: number): void {
     const { queued } = this.#outlet
-    if (now - this.#behindSince >= CLOSE_SLOW_AFTER && this.#closesSlow) {
+    if (now - this.#behindSince >= CLOSE_SLOW_AFTER_MS && this.#closesSlow) {
       this.end({ code: 4002, reason: 'the reader is too slow for its channel', retry: jitter(5000) })
     } else if (queued < this.#queuedBefore) {
       // The client is slow, but it reads.

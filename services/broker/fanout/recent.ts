@@ -5,7 +5,7 @@ import type { PageLimit, Retention } from '../log/log.ts'
 import type { Position } from '../event/position.ts'
 
 /** Memory per event besides its JSON, bytes: the object and the Buffer. Measured on Node 20, rounded up. */
-const EVENT_OVERHEAD = 275
+const EVENT_OVERHEAD_BYTES = 275
 
 export class Recent {
   /** The events are `list[first]` and later; earlier slots are free. */
@@ -128,7 +128,7 @@ export class Recent {
   }
 
   #count(event: LogEvent, sign: 1 | -1): void {
-    this.size += sign * (event.json.length + EVENT_OVERHEAD)
+    this.size += sign * (event.json.length + EVENT_OVERHEAD_BYTES)
     this.#bytes += sign * event.bytes
   }
 }

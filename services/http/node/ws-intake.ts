@@ -12,7 +12,7 @@ import type { WebSocket } from 'ws'
 import { TURN } from '../turns.ts'
 
 /** A message counts once more for each of these bytes. */
-const BYTES = 2048
+const COUNTED_BYTES = 2048
 
 type Done = (error?: Error) => void
 
@@ -58,7 +58,7 @@ class Intake {
     const receiver = this.#receiver
     // It arrived in a separate turn.
     if (!receiver._allowSynchronousEvents) this.#taken = 0
-    this.#taken += 1 + Math.floor(bytes / BYTES)
+    this.#taken += 1 + Math.floor(bytes / COUNTED_BYTES)
     receiver._allowSynchronousEvents = this.#taken < TURN && !this.#held
   }
 

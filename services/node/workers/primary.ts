@@ -13,16 +13,16 @@ import { Dialogue, type ToPrimary, type ToWorker } from './dialogue.ts'
 import { type Measured, Totals } from './totals.ts'
 
 /** The delay before a worker is replaced, ms: the first one, and the maximum if it keeps ending soon after its start. */
-const FIRST_DELAY = 200
-const LAST_DELAY = 10_000
+const FIRST_RESTART_DELAY_MS = 200
+const LONGEST_RESTART_DELAY_MS = 10_000
 /** The lifetime from which a worker's end does not count as soon after its start, ms. */
-const LONG = 60_000
+const LONG_LIFE_MS = 60_000
 
 /** How long a worker may take to answer, ms. */
-const ANSWER_WITHIN = 1000
+const WORKER_ANSWER_MS = 1000
 
 /** How long after its own time limit a worker is killed, ms. */
-const KILL_AFTER = 2000
+const KILL_AFTER_MS = 2000
 
 /** A worker could not start. The message is for the user: one line, or a stack. */
 export class StartFailed extends Error {
@@ -83,7 +83,7 @@ class Primary {
     for (const timer of this.#replacements) clearTimeout(timer)
     const ends = [...this.#members.values()].map(({ worker, dialogue, listens, ended }) => {
       // A starting worker serves nobody yet, and may not receive messages yet.
-      if (listens) void dialogue.ask({ of: 'stop' }, ANSWER_WITHIN)
+      if (listens) void dialogue.ask({ of: 'stop' }, WORKER_ANSWER_MS)
       else worker.process.kill('SIGTERM')
       return ended
     })
@@ -152,8 +152,8 @@ class Primary {
     this.#totals.ended(worker.id)
     // The start reports it, once.
     if (this.#stopping || (!this.#started && !listens)) return
-    const times = performance.now() - began < LONG ? failures + 1 : 1
-    const wait = delay(times, FIRST_DELAY, LAST_DELAY)
+    const times = performance.now() - began < LONG_LIFE_MS ? failures + 1 : 1
+    const wait = delay(times, FIRST_RESTART_DELAY_MS, LONGEST_RESTART_DELAY_MS)
     const { pid } = worker.process
     this.#logger[how.code === 0 ? 'info' : 'error'](
       { worker: worker.id, pid, ...how, why, replacedIn: Math.round(wait) },
@@ -213,7 +213,7 @@ class Primary {
     const serving = [...this.#members.values()].filter(({ listens }) => listens)
     await Promise.all(
       serving.map(async ({ dialogue, worker }) => {
-        const answer = await dialogue.ask(question, ANSWER_WITHIN)
+        const answer = await dialogue.ask(question, WORKER_ANSWER_MS)
         if (answer !== undefined && this.#members.has(worker.id)) heard(answer, worker.id)
       }),
     )
@@ -234,11 +234,15 @@ export async function supervise(
   process.on('exit', () => primary.kill())
   const spare = spared(config)
   for (const signal of spare) process.on(signal, () => primary.hangUp())
-  endWithGrace({ within: stopsWithin(config) + KILL_AFTER, logger, spare, fail }, async (signal, error) => {
-    if (!error) logger.info({ signal, workers: config.workers }, signal ? `${signal}: stopping` : 'stopping')
-    const well = await primary.stop()
-    if (!well) throw new Error('a worker did not end by itself')
-    if (!error) logger.info('all workers stopped')
-  })
+  endWithGrace(
+    { within: stopsWithin(config) + KILL_AFTER_MS, logger, spare, fail },
+    async (signal, error) => {
+      if (!error)
+        logger.info({ signal, workers: config.workers }, signal ? `${signal}: stopping` : 'stopping')
+      const well = await primary.stop()
+      if (!well) throw new Error('a worker did not end by itself')
+      if (!error) logger.info('all workers stopped')
+    },
+  )
   return await primary.start()
 }

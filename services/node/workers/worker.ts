@@ -11,7 +11,7 @@ import { drainAtEnd, type Serving } from '../stop.ts'
 import { Dialogue, type Peer, type ToPrimary, type ToWorker } from './dialogue.ts'
 
 /** How long the primary may take to answer, ms: longer than it waits for the workers that it queries. */
-const ANSWER_WITHIN = 2000
+const PRIMARY_ANSWER_MS = 2000
 
 /** Returns when it serves. `fail` ends the process at once, with exit code 1. */
 export async function work(config: Config, self: Worker, fail: () => never): Promise<void> {
@@ -40,13 +40,13 @@ export async function work(config: Config, self: Worker, fail: () => never): Pro
   let { port } = config
   try {
     const app = await start(config, logger, {
-      metrics: async () => (await primary.ask({ of: 'metrics' }, ANSWER_WITHIN)) as string | undefined,
+      metrics: async () => (await primary.ask({ of: 'metrics' }, PRIMARY_ANSWER_MS)) as string | undefined,
       readers: async channel =>
-        (await primary.ask({ of: 'readers', channel }, ANSWER_WITHIN)) as number | undefined,
+        (await primary.ask({ of: 'readers', channel }, PRIMARY_ANSWER_MS)) as number | undefined,
     })
     serving.app = app
     if (port === 0) {
-      const answer = await primary.ask({ of: 'port' }, ANSWER_WITHIN)
+      const answer = await primary.ask({ of: 'port' }, PRIMARY_ANSWER_MS)
       if (typeof answer !== 'number') throw new Error('the primary did not name a port')
       port = answer
     }
@@ -54,7 +54,7 @@ export async function work(config: Config, self: Worker, fail: () => never): Pro
     if (!end.begun) await listen(app, { ...config, port })
   } catch (error) {
     if (end.begun) return
-    await primary.ask({ of: 'failed', why: explain(error, { ...config, port }) }, ANSWER_WITHIN)
+    await primary.ask({ of: 'failed', why: explain(error, { ...config, port }) }, PRIMARY_ANSWER_MS)
     fail()
   }
 }

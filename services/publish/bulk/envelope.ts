@@ -8,7 +8,7 @@ import { elements, type Member, members, withoutMark } from '../../broker/event/
 /** The maximum events of one JSON text, since their results are held as a whole. */
 const MOST_EVENTS = 100_000
 /** Bytes after which the event loop gets its turn. */
-const TURN = 256 * 1024
+const TURN_BYTES = 256 * 1024
 
 /** Raises FW_BAD_ENCODING, FW_BAD_JSON, FW_BAD_EVENT, FW_TOO_LARGE; otherwise every entry is valid JSON. */
 export async function parseEnvelope(sent: Buffer): Promise<Buffer[]> {
@@ -49,7 +49,7 @@ function onlyMember(body: Buffer): Member | undefined {
 async function entriesOf(events: Buffer): Promise<Buffer[]> {
   const entries: Buffer[] = []
   let count = 0
-  let turn = TURN
+  let turn = TURN_BYTES
   for (const entry of elements(events)) {
     count += countOf(JSON.parse(entry.toString('utf8')))
     if (count > MOST_EVENTS) {
@@ -60,7 +60,7 @@ async function entriesOf(events: Buffer): Promise<Buffer[]> {
     turn -= entry.length
     if (turn < 0) {
       await setImmediate()
-      turn = TURN
+      turn = TURN_BYTES
     }
   }
   return entries

@@ -53,15 +53,15 @@ const schema = operation({
 })
 
 /** Bytes of a whole JSON body: 8 events of the largest size, within these bounds; always at least one such event. */
-const LEAST_LIMIT = 8 * 2 ** 20
-const MOST_LIMIT = 64 * 2 ** 20
+const LEAST_LIMIT_BYTES = 8 * 2 ** 20
+const MOST_LIMIT_BYTES = 64 * 2 ** 20
 /** How long an upload may take to send its results when the node stops, ms. */
-const PARTING = 2000
+const PARTING_MS = 2000
 
 export const bulk: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { times }) => {
   const context = app.fanwire
   const { maxBody } = context.config
-  const limit = Math.max(Math.min(8 * maxBody, MOST_LIMIT), LEAST_LIMIT, maxBody + 2 ** 16)
+  const limit = Math.max(Math.min(8 * maxBody, MOST_LIMIT_BYTES), LEAST_LIMIT_BYTES, maxBody + 2 ** 16)
   const tooLarge = `a JSON body may have ${limit} bytes; send more as ${NDJSON}, one entry a line`
   /** Before the body is read; each entry is checked separately. */
   const requireSome: onRequestHookHandler = (request, _reply, next) => {
@@ -107,7 +107,7 @@ export const bulk: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { time
 
   const part = async () => {
     const parted = Promise.all([...uploads].map(upload => upload.part()))
-    await Promise.race([parted, setTimeout(PARTING, undefined, { ref: false })])
+    await Promise.race([parted, setTimeout(PARTING_MS, undefined, { ref: false })])
   }
   app.inFlight.partsWith(part)
   // For a close without a drain.

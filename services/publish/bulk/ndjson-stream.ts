@@ -14,18 +14,18 @@ import { LineSplitter } from './lines.ts'
 import { Results } from './results.ts'
 
 /** The maximum bytes of results that are held for a client that does not read. */
-const UNREAD = 8 * 2 ** 20
+const UNREAD_BYTES = 8 * 2 ** 20
 /** The bytes of errors after which the response begins even if nothing was appended yet. */
-const UNDECIDED = 2 ** 20
+const UNDECIDED_BYTES = 2 ** 20
 /**
  * The response also begins when the client has sent nothing for this long, ms, since it may be waiting for results.
  */
-const QUIET = 200
+const QUIET_MS = 200
 /** The maximum bytes of a line, besides its data. */
-const AROUND_DATA = 64 * 1024
+const AROUND_DATA_BYTES = 64 * 1024
 
 /** How long a client may continue to send after the response is out, ms. */
-const SENT_IN_VAIN = 5000
+const SENT_IN_VAIN_MS = 5000
 
 export type Reason = 'FW_RESULTS_UNREAD' | 'FW_LOG_UNAVAILABLE' | 'FW_DRAINING' | 'FW_INTERNAL'
 
@@ -66,7 +66,7 @@ export class Upload {
     this.#request = request
     this.#reply = reply
     this.#body = new RequestBody(request.body as Readable)
-    this.#splitter = new LineSplitter(maxBody + Math.max(AROUND_DATA, maxChannels * 256))
+    this.#splitter = new LineSplitter(maxBody + Math.max(AROUND_DATA_BYTES, maxChannels * 256))
     this.#results = new Results(() => this.#stall.refresh())
     this.#entries = new Entries(context, partyOf(request), json => this.#result(json), fault)
     this.#stall = setTimeout(() => this.#checkStall(), stall).unref()
@@ -145,11 +145,11 @@ export class Upload {
   #result(json: string): void {
     this.#results.write(json)
     const held = this.#results.held + (this.#isDecided ? this.#reply.raw.writableLength : 0)
-    if (held > UNREAD) this.stop('FW_RESULTS_UNREAD')
+    if (held > UNREAD_BYTES) this.stop('FW_RESULTS_UNREAD')
     if (this.#isDecided) return
     if (this.#entries.held > 0) this.#decide()
-    else if (held > UNDECIDED) this.#settle()
-    else if (this.#quiet === undefined) this.#quiet = setTimeout(() => this.#checkQuiet(), QUIET).unref()
+    else if (held > UNDECIDED_BYTES) this.#settle()
+    else if (this.#quiet === undefined) this.#quiet = setTimeout(() => this.#checkQuiet(), QUIET_MS).unref()
     else this.#quiet.refresh()
   }
 
@@ -207,7 +207,7 @@ export class Upload {
     this.stop('FW_RESULTS_UNREAD')
     const { raw } = this.#request
     if (raw.complete || raw.destroyed) return
-    const timer = setTimeout(() => this.#cut(), SENT_IN_VAIN).unref()
+    const timer = setTimeout(() => this.#cut(), SENT_IN_VAIN_MS).unref()
     raw.once('close', () => clearTimeout(timer))
   }
 }

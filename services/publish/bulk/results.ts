@@ -5,7 +5,7 @@ import { Readable } from 'node:stream'
 /** The maximum characters that are collected before they are written. */
 const PIECE = 16 * 1024
 /** Lines are written at the end of the tick, but not sooner than this after the previous lines, ms. */
-const APART = 5
+const APART_MS = 5
 
 export class Results {
   /** The body of the response. */
@@ -34,7 +34,7 @@ export class Results {
         this.#scheduled = false
         this.#flush()
       }
-      if (performance.now() - this.#writtenAt < APART) setTimeout(due, APART)
+      if (performance.now() - this.#writtenAt < APART_MS) setTimeout(due, APART_MS)
       else setImmediate(due)
     }
   }

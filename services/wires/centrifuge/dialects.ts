@@ -54,7 +54,7 @@ interface DialectOptions {
 }
 
 /** The maximum bytes of encoded events that each encoding caches. */
-const MAX_KEPT = 4 * 1024 * 1024
+const MAX_KEPT_BYTES = 4 * 1024 * 1024
 
 /** An encoding whose events are encoded once for all its dialects. */
 export interface SharedEncoding extends Encoding {
@@ -63,7 +63,7 @@ export interface SharedEncoding extends Encoding {
 }
 
 export function shared(encoding: Encoding): SharedEncoding {
-  const event = madeOnce(MAX_KEPT, (event): Uint8Array => {
+  const event = madeOnce(MAX_KEPT_BYTES, (event): Uint8Array => {
     if (isPublication(event)) return Buffer.concat(encoding.publication(event))
     const other = otherPushOf(event)
     return other === undefined ? NOTHING : encoding.push(other)

@@ -30,7 +30,7 @@ import { parseEmulation } from './protobuf.ts'
 import { Session } from './session.ts'
 
 /** The maximum bytes of a body, besides the published data. */
-const BODY_ROOM = 64 * 1024
+const BODY_ROOM_BYTES = 64 * 1024
 
 const CONNECT = Type.Object({ cf_connect: text('the connect command, as JSON') })
 const STREAM = 'text/event-stream; charset=utf-8'
@@ -240,7 +240,7 @@ export async function emulationRoutes(app: FastifyInstance): Promise<void> {
   )
 
   async function bodyOf(request: FastifyRequest): Promise<Buffer> {
-    const most = config.maxBody + BODY_ROOM
+    const most = config.maxBody + BODY_ROOM_BYTES
     return wholeBody(request, most, `a body may have ${most} bytes`)
   }
 

@@ -17,7 +17,7 @@ import { type Dialect, jsonInMessages, protobufInMessages, pushesInMessages } fr
 import { Session } from './session.ts'
 
 /** The maximum bytes of a message, besides the published data; in total if the client may not publish. */
-const MESSAGE_ROOM = 64 * 1024
+const MESSAGE_ROOM_BYTES = 64 * 1024
 
 /** The subprotocol of clients that speak Protobuf. */
 const SUBPROTOCOL = 'centrifuge-protobuf'
@@ -49,7 +49,7 @@ export async function websocketRoutes(app: FastifyInstance): Promise<void> {
   const server = new WebSocketServer({
     ...SERVED,
     noServer: true,
-    maxPayload: config.maxBody + MESSAGE_ROOM,
+    maxPayload: config.maxBody + MESSAGE_ROOM_BYTES,
     perMessageDeflate: false,
     handleProtocols: (offered, { url = '' }) =>
       url.startsWith('/connection/websocket') && offered.has(SUBPROTOCOL) && SUBPROTOCOL,
@@ -100,7 +100,7 @@ function serve(
   const connection = new Connection(hub.connections, dialect.framing, outlet)
   const authenticated = (identity: Identity) => {
     const mayPublish = arrival.refusal === undefined && access.mightPublish(identity)
-    limitMessages(websocket, mayPublish ? config.maxBody + MESSAGE_ROOM : MESSAGE_ROOM)
+    limitMessages(websocket, mayPublish ? config.maxBody + MESSAGE_ROOM_BYTES : MESSAGE_ROOM_BYTES)
   }
   authenticated(arrival.identity)
   const session = new Session({

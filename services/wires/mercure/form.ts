@@ -19,7 +19,7 @@ export const HUB = '/.well-known/mercure'
 /** The maximum characters of an id or a type. */
 const LONGEST_NAME = 256
 /** A day, ms. */
-const LONGEST_RETRY = 86_400_000
+const LONGEST_RETRY_MS = 86_400_000
 
 /** Raises FW_BAD_ENCODING, FW_BAD_EVENT, FW_BAD_CHANNEL, FW_TOO_LARGE with more than `most` topics. */
 export function formOf(body: Buffer, most: number): Form {
@@ -69,8 +69,8 @@ function checkedName(field: 'id' | 'type', value: string | null): string | undef
 
 function checkedRetry(value: string | null): number | undefined {
   if (value === null || value === '') return undefined
-  if (/^[0-9]{1,9}$/.test(value) && Number(value) <= LONGEST_RETRY) return Number(value)
-  throw bad(`retry is a whole number of ms, at most ${LONGEST_RETRY}`)
+  if (/^[0-9]{1,9}$/.test(value) && Number(value) <= LONGEST_RETRY_MS) return Number(value)
+  throw bad(`retry is a whole number of ms, at most ${LONGEST_RETRY_MS}`)
 }
 
 function bad(message: string): FanwireError {

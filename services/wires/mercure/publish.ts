@@ -14,7 +14,7 @@ import type { Context } from '../../http/context.ts'
 import { type Form, formOf } from './form.ts'
 
 /** The maximum bytes of a form, besides its data. */
-const FORM_ROOM = 64 * 1024
+const FORM_ROOM_BYTES = 64 * 1024
 /** Percent-encoding makes data at most this many times longer. */
 const MAX_ENCODED = 3
 
@@ -24,7 +24,7 @@ const QUOTE = 0x22
 export async function publish(context: Context, request: FastifyRequest): Promise<string> {
   const { publisher, access, config } = context
   const { maxBody, maxChannels } = config
-  const limit = maxBody * MAX_ENCODED + FORM_ROOM
+  const limit = maxBody * MAX_ENCODED + FORM_ROOM_BYTES
   const form = formOf(await wholeBody(request, limit, `a form may have ${limit} bytes`), maxChannels)
   const { topics, text, id } = form
   if (Buffer.byteLength(text) > maxBody)

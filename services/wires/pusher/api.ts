@@ -20,7 +20,7 @@ import { requireSignedBody, requireSignedRequest, type SignedRequest } from './s
 /** The maximum events of a batch. */
 const MOST_EVENTS = 10
 /** The maximum bytes of an event in a body, besides its data. */
-const EVENT_ROOM = 64 * 1024
+const EVENT_ROOM_BYTES = 64 * 1024
 /** The maximum members of one answer. */
 const MOST_USERS = 10_000
 const PAGE = 1000
@@ -258,7 +258,7 @@ class Calls {
 
   /** Raises FW_UNAUTHORIZED, FW_BAD_JSON, FW_BAD_EVENT, FW_TOO_LARGE. */
   async #bodyOf(request: FastifyRequest, events: number): Promise<Entry> {
-    const most = events * (2 * this.#context.config.maxBody + EVENT_ROOM)
+    const most = events * (2 * this.#context.config.maxBody + EVENT_ROOM_BYTES)
     const body = await wholeBody(request, most, `the body may have ${most} bytes`)
     requireSignedBody(signedOf(request), body)
     return entryIn(parseJson(body.toString(), 'the body'))

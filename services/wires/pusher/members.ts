@@ -12,7 +12,7 @@ import type { Member } from './framing.ts'
 /** The maximum number of users of a presence channel that a client receives. */
 const MOST_MEMBERS = 1000
 /** The maximum bytes of a client's info. */
-const MOST_INFO = 2048
+const MOST_INFO_BYTES = 2048
 
 /** A client's info about itself. */
 export interface Self {
@@ -71,8 +71,8 @@ function printed({ id, info }: Self): string {
 
 /** A client's info about itself, as JSON. Raises FW_BAD_COMMAND, FW_TOO_LARGE. */
 export function selfOf(channelData: string): Self {
-  if (Buffer.byteLength(channelData) > MOST_INFO)
-    throw new FanwireError('FW_TOO_LARGE', `channel_data may have ${MOST_INFO} bytes`)
+  if (Buffer.byteLength(channelData) > MOST_INFO_BYTES)
+    throw new FanwireError('FW_TOO_LARGE', `channel_data may have ${MOST_INFO_BYTES} bytes`)
   const { user_id: id, user_info: info } = parsed('channel_data', channelData)
   return { id: checkedUser('user_id', id), info }
 }

@@ -20,7 +20,7 @@ import type { Socket } from 'node:net'
 import type { WebSocket } from 'ws'
 
 /** The maximum bytes of a message, besides the published data; in total if the client may not publish. */
-const MESSAGE_ROOM = 64 * 1024
+const MESSAGE_ROOM_BYTES = 64 * 1024
 /** Versions of the protocol with the messages of version 7. */
 const VERSIONS: ReadonlySet<string> = new Set(['5', '6', '7'])
 
@@ -63,7 +63,7 @@ class PusherWire {
     this.#server = new WebSocketServer({
       ...SERVED,
       noServer: true,
-      maxPayload: config.maxBody + MESSAGE_ROOM,
+      maxPayload: config.maxBody + MESSAGE_ROOM_BYTES,
       perMessageDeflate: false,
       handleProtocols: () => false,
     })
@@ -93,7 +93,7 @@ class PusherWire {
     const version = typeof protocol === 'string' ? protocol : ''
     if (version === '') return outlet.refuse(connection, CODES.noVersion, 'protocol is missing')
     if (!VERSIONS.has(version)) return outlet.refuse(connection, CODES.version, 'protocol must be 5, 6 or 7')
-    limitMessages(socket, MESSAGE_ROOM + (app.clientEvents ? context.config.maxBody : 0))
+    limitMessages(socket, MESSAGE_ROOM_BYTES + (app.clientEvents ? context.config.maxBody : 0))
     const lease = admit(context, connection, arrival)
     if (connection.ended) return
     const client = context.clients.add(connection, arrival, lease)

@@ -26,7 +26,7 @@ import { Decoder, EMITTED, type Emitted, Encoder } from './parser.ts'
 const PACKET = 'the packet'
 const PATH = '/socket.io/'
 /** The maximum bytes of a packet, besides the published data; in total if the client may not publish. */
-const COMMAND_ROOM = 64 * 1024
+const COMMAND_ROOM_BYTES = 64 * 1024
 /** A client that sends nothing for this long after its handshake is closed. */
 const CONNECT_TIMEOUT_MS = 10_000
 /** The minimum time that a client has to answer a heartbeat. */
@@ -94,7 +94,7 @@ async function createIo(config: Config): Promise<Server> {
     transports: config.workers === 1 ? ['polling', 'websocket'] : ['websocket'],
     pingInterval: config.heartbeat,
     pingTimeout: Math.max(HEARTBEAT_ANSWER_MS, config.stall),
-    maxHttpBufferSize: config.maxBody + COMMAND_ROOM,
+    maxHttpBufferSize: config.maxBody + COMMAND_ROOM_BYTES,
     perMessageDeflate: false,
     httpCompression: false,
     wsEngine: Handshakes,
@@ -202,7 +202,7 @@ class SocketIoWire {
   #maxMessageOf(identity: Identity, { refusal }: Arrival): number {
     const { access, config } = this.#app.fanwire
     const mayPublish = refusal === undefined && access.mightPublish(identity)
-    return mayPublish ? config.maxBody + COMMAND_ROOM : COMMAND_ROOM
+    return mayPublish ? config.maxBody + COMMAND_ROOM_BYTES : COMMAND_ROOM_BYTES
   }
 
   #serve(socket: Socket): void {

@@ -17,11 +17,11 @@ const OPTIONS = { level: 1, finishFlush: constants.Z_SYNC_FLUSH }
 /** Larger events are not compressed: that would block the event loop. */
 const MAX_COMPRESSED = 2 * 1024 * 1024
 /** The maximum bytes of compressed events that are cached. */
-const MAX_KEPT = 8 * 1024 * 1024
+const MAX_KEPT_BYTES = 8 * 1024 * 1024
 
 /** The framing for clients that accept compressed messages. Events below `threshold` bytes are not compressed. */
 export function wsDeflateFraming(threshold: number): Framing {
-  const compressed = madeOnce(MAX_KEPT, ({ json }) => {
+  const compressed = madeOnce(MAX_KEPT_BYTES, ({ json }) => {
     const deflated = deflateRawSync(json, OPTIONS).subarray(0, -TRAILER_LENGTH)
     return deflated.length < json.length ? wsFrame(RSV1 | TEXT, deflated) : wsFrame(TEXT, json)
   })

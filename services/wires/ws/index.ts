@@ -32,7 +32,7 @@ import { wsFraming } from './framing.ts'
 import { WsCommands } from './commands.ts'
 
 /** The maximum bytes of a command, besides the published data; in total if it publishes none. */
-const COMMAND_ROOM = 64 * 1024
+const COMMAND_ROOM_BYTES = 64 * 1024
 /** The close code after which reconnecting does not help. */
 const REFUSED = 4500
 
@@ -59,7 +59,7 @@ export async function ws(app: FastifyInstance): Promise<void> {
   await app.register(websocket, {
     options: {
       ...SERVED,
-      maxPayload: maxBody + COMMAND_ROOM,
+      maxPayload: maxBody + COMMAND_ROOM_BYTES,
       perMessageDeflate: wsDeflate > 0 && DEFLATE,
       // A client that offers only unknown protocols is answered without one (RFC 6455 section 4.2.2).
       handleProtocols: () => false,
@@ -126,7 +126,7 @@ function serve(
   shareTurns(socket)
   const limit = (identity: Identity) => {
     const mayPublish = refusal === undefined && access.mightPublish(identity)
-    limitMessages(socket, mayPublish ? config.maxBody + COMMAND_ROOM : COMMAND_ROOM)
+    limitMessages(socket, mayPublish ? config.maxBody + COMMAND_ROOM_BYTES : COMMAND_ROOM_BYTES)
   }
   limit(identity)
   context.presence.attend(connection, identity)

@@ -31,7 +31,7 @@ import { SEGMENT_BYTES, Writer } from './writer.ts'
 const MAX_UNWRITTEN = 10_000
 
 /** If a write takes longer than this, ms, the disk is stalled: the node serves reads, but refuses writes. */
-const SLOW = 3000
+const STALLED_WRITE_MS = 3000
 
 /** The number of channels that readers may begin per second. */
 const BEGUN_A_SECOND = 100
@@ -171,7 +171,11 @@ export class FileLog implements ChannelLog {
   /** A stalled disk delays appends, but not reads. */
   async probe(): Promise<void> {
     const written = this.#open().do({ act: 'nothing', channel: undefined })
-    await within(SLOW, written, () => new AppendsRefused('the disk is slow: a write takes long', 'slow'))
+    await within(
+      STALLED_WRITE_MS,
+      written,
+      () => new AppendsRefused('the disk is slow: a write takes long', 'slow'),
+    )
   }
 
   /** Runs the periodic maintenance now: see upkeep.ts. */

@@ -19,7 +19,7 @@ import { crc32 } from 'node:zlib'
 const NAME = 'mark'
 const LENGTH = 96
 /** Bytes of the seed, and its place in the body. */
-const SEED = 16
+const SEED_BYTES = 16
 const SEED_AT = 72
 
 /** Where the acknowledged records end. */
@@ -63,12 +63,12 @@ export function readMark(folder: string, pathOf: (segment: number) => string): A
     length: body.readDoubleLE(12),
     clean,
     continuous: sameBoot && isSame(pathOf(segment), body),
-    seed: body.toString('latin1', SEED_AT, SEED_AT + SEED).replace(/\0+$/, ''),
+    seed: body.toString('latin1', SEED_AT, SEED_AT + SEED_BYTES).replace(/\0+$/, ''),
   }
 }
 
 export function makeSeed(): string {
-  return randomBytes(SEED / 2).toString('hex')
+  return randomBytes(SEED_BYTES / 2).toString('hex')
 }
 
 function isSame(path: string, body: Buffer): boolean {

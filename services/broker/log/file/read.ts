@@ -5,8 +5,8 @@ import type { Part } from './channel.ts'
 import type { Segment } from './segment.ts'
 
 /** The maximum bytes between two records of a piece, and of a whole piece, unless a single record is larger. */
-const NEAR = 16 * 1024
-const PIECE = 2 ** 20
+const NEAR_BYTES = 16 * 1024
+const PIECE_BYTES = 2 ** 20
 
 /** Records of one segment that are read in one piece. */
 interface Piece {
@@ -53,7 +53,7 @@ function piecesOf(parts: readonly Part[]): Piece[] {
     for (let i = from; i < to; i++) {
       const at = table.at[i] ?? 0
       const end = at + (table.lengths[i] ?? 0)
-      if (piece === undefined || at - piece.to > NEAR || end - piece.from > PIECE) {
+      if (piece === undefined || at - piece.to > NEAR_BYTES || end - piece.from > PIECE_BYTES) {
         piece = { segment, from: at, to: end, at: [] }
         pieces.push(piece)
       }

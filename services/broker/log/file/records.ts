@@ -8,12 +8,12 @@ import type { Tags } from '../../event/tags.ts'
 import type { EndedEpoch } from '../history.ts'
 
 /** Bytes of a record's frame: its length without the frame, and the CRC-32 of the rest, except an event's content. */
-export const FRAME = 8
+export const FRAME_BYTES = 8
 /**
  * Bytes of an event's head: kind, flags, length of the rare members (u16), channel (u32), offset and time (doubles),
  * CRC-32 of the content, length of its tags (u32). The rare members, the tags and the data follow.
  */
-const EVENT_HEAD = 32
+const EVENT_HEAD_BYTES = 32
 
 const KINDS = { nothing: 0, event: 1, channel: 2 } as const
 const BASE64 = 1
@@ -84,7 +84,7 @@ export class RecordWriter {
     const { data, type, tags, encoding, priority, idempotencyKey: key, end } = draft
     const meta = textOf(type ?? key, { type, key } satisfies Meta)
     const labels = textOf(tags, tags && [...tags])
-    const contentAt = EVENT_HEAD + meta.length
+    const contentAt = EVENT_HEAD_BYTES + meta.length
     const body = this.#begin(contentAt + labels.length + data.length)
     body.writeUInt8(KINDS.event, 0)
     const keyed = key === undefined ? 0 : KEYED
@@ -94,7 +94,7 @@ export class RecordWriter {
     body.writeDoubleLE(offset, 8)
     body.writeDoubleLE(time, 16)
     body.writeUInt32LE(labels.length, 28)
-    body.set(meta, EVENT_HEAD)
+    body.set(meta, EVENT_HEAD_BYTES)
     body.set(labels, contentAt)
     body.set(data, contentAt + labels.length)
     body.writeUInt32LE(crc32(body.subarray(contentAt)), 24)
@@ -119,27 +119,27 @@ export class RecordWriter {
 
   /** Writes a record that was read from a segment, with another channel id. */
   copy(record: Buffer, channel: number): number {
-    const body = this.#begin(record.length - FRAME)
-    body.set(record.subarray(FRAME))
+    const body = this.#begin(record.length - FRAME_BYTES)
+    body.set(record.subarray(FRAME_BYTES))
     body.writeUInt32LE(channel, 4)
     return this.#end(body, contentStart(body))
   }
 
   #begin(length: number): Buffer {
-    const end = this.length + FRAME + length
+    const end = this.length + FRAME_BYTES + length
     if (end > this.#buffer.length) {
       const larger = Buffer.allocUnsafe(Math.max(end, this.#buffer.length * 2))
       this.#buffer.copy(larger, 0, 0, this.length)
       this.#buffer = larger
     }
-    return this.#buffer.subarray(this.length + FRAME, end)
+    return this.#buffer.subarray(this.length + FRAME_BYTES, end)
   }
 
   #end(body: Buffer, checked = body.length): number {
     this.#buffer.writeUInt32LE(body.length, this.length)
     this.#buffer.writeUInt32LE(crc32(body.subarray(0, checked)), this.length + 4)
-    this.length += FRAME + body.length
-    return FRAME + body.length
+    this.length += FRAME_BYTES + body.length
+    return FRAME_BYTES + body.length
   }
 }
 
@@ -149,18 +149,18 @@ function textOf(some: unknown, value: unknown): Buffer {
 
 /** Where the content begins in the body of an event's record. */
 function contentStart(body: Buffer): number {
-  return EVENT_HEAD + body.readUInt16LE(2)
+  return EVENT_HEAD_BYTES + body.readUInt16LE(2)
 }
 
 /** The body of the record at `at`; undefined if no complete record begins there. */
 function bodyAt(bytes: Buffer, at: number): Buffer | undefined {
-  if (at + FRAME > bytes.length) return undefined
+  if (at + FRAME_BYTES > bytes.length) return undefined
   const length = bytes.readUInt32LE(at)
-  const end = at + FRAME + length
+  const end = at + FRAME_BYTES + length
   if (length < 4 || end > bytes.length) return undefined
-  const body = bytes.subarray(at + FRAME, end)
+  const body = bytes.subarray(at + FRAME_BYTES, end)
   const isEvent = body.readUInt8(0) === KINDS.event
-  if (isEvent && (length < EVENT_HEAD || length < contentStart(body))) return undefined
+  if (isEvent && (length < EVENT_HEAD_BYTES || length < contentStart(body))) return undefined
   const checked = isEvent ? body.subarray(0, contentStart(body)) : body
   return crc32(checked) === bytes.readUInt32LE(at + 4) ? body : undefined
 }
@@ -173,13 +173,13 @@ export function eventAt(bytes: Buffer, at: number): Stored | undefined {
 
 /** The whole record that begins at `at`. */
 export function recordAt(bytes: Buffer, at: number): Buffer {
-  return bytes.subarray(at, at + FRAME + bytes.readUInt32LE(at))
+  return bytes.subarray(at, at + FRAME_BYTES + bytes.readUInt32LE(at))
 }
 
 /** Where the content begins in an event's record; undefined for other records. */
 export function contentOf(record: Buffer): number | undefined {
   const body = bodyAt(record, 0)
-  return body?.readUInt8(0) === KINDS.event ? FRAME + contentStart(body) : undefined
+  return body?.readUInt8(0) === KINDS.event ? FRAME_BYTES + contentStart(body) : undefined
 }
 
 /** Undefined if the content is damaged, rather than erased. */
@@ -219,7 +219,7 @@ function storedIn(body: Buffer): Stored | undefined {
 }
 
 function metaIn(body: Buffer, contentAt: number): Meta {
-  return contentAt > EVENT_HEAD ? JSON.parse(body.toString('utf8', EVENT_HEAD, contentAt)) : {}
+  return contentAt > EVENT_HEAD_BYTES ? JSON.parse(body.toString('utf8', EVENT_HEAD_BYTES, contentAt)) : {}
 }
 
 /** Receives a segment's records, in order. */
@@ -243,18 +243,20 @@ export function readRecords(
     const kind = body?.readUInt8(0)
     const event = body !== undefined && kind === KINDS.event ? scannedIn(body) : undefined
     const isHalf =
-      event?.kind === 'erased' && at >= sure && bodyAt(bytes, at + FRAME + (body?.length ?? 0)) === undefined
+      event?.kind === 'erased' &&
+      at >= sure &&
+      bodyAt(bytes, at + FRAME_BYTES + (body?.length ?? 0)) === undefined
     if (body === undefined || isHalf || (kind === KINDS.event && event === undefined))
       return { end: at, broken: isBroken(bytes, at) }
-    if (event !== undefined) reader.event(event, at, FRAME + body.length)
+    if (event !== undefined) reader.event(event, at, FRAME_BYTES + body.length)
     else if (kind === KINDS.channel)
       reader.channel(body.readUInt32LE(4), JSON.parse(body.toString('utf8', 8)) as ChannelState)
-    at += FRAME + body.length
+    at += FRAME_BYTES + body.length
   }
 }
 
 function isBroken(bytes: Buffer, at: number): boolean {
-  if (at + FRAME > bytes.length) return false
+  if (at + FRAME_BYTES > bytes.length) return false
   const length = bytes.readUInt32LE(at)
-  return length > 0 && bodyAt(bytes, at + FRAME + length) !== undefined
+  return length > 0 && bodyAt(bytes, at + FRAME_BYTES + length) !== undefined
 }

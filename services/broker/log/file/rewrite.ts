@@ -14,7 +14,7 @@ const fsync = promisify(syncFile)
 
 const NEW_FILE = constants.O_CREAT | constants.O_TRUNC | constants.O_RDWR
 /** Bytes per write. */
-const PIECE = 2 ** 20
+const PIECE_BYTES = 2 ** 20
 
 /**
  * The first segment has to be the oldest one, or one with which an epoch began. `replaced` receives the new segment. If
@@ -115,7 +115,7 @@ class Copy {
       const length = this.#records.copy(record, id)
       table.push(event.time, at, length, event.data.length)
       bytes += event.data.length
-      if (this.#records.length > PIECE) await this.#flush()
+      if (this.#records.length > PIECE_BYTES) await this.#flush()
     }
     this.#copied.push({ channel, state, first, bytes, table })
   }

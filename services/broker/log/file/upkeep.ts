@@ -8,11 +8,11 @@ import { rewrite } from './rewrite.ts'
 import type { Segment } from './segment.ts'
 import type { Writer } from './writer.ts'
 
-const EVERY = 5000
+const UPKEEP_MS = 5000
 /** The number of channels that are visited in one turn of the event loop. */
 const SLICE = 2000
 /** How long an empty channel is remembered, ms, after its events and keys have expired. */
-const REMEMBERED = 86_400_000
+const REMEMBERED_MS = 86_400_000
 
 /**
  * Shares of the segment size. A segment is rewritten if its unreadable records exceed WASTE, and half of the segment; it
@@ -81,7 +81,7 @@ export class Upkeep {
   }
 
   #later(): NodeJS.Timeout {
-    return setTimeout(() => void this.run(), this.#options.every ?? EVERY).unref()
+    return setTimeout(() => void this.run(), this.#options.every ?? UPKEEP_MS).unref()
   }
 
   async #expire(): Promise<void> {
@@ -94,7 +94,7 @@ export class Upkeep {
       channel.expire(retention, now())
       channel.expireKeys(now() - idempotencyWindow)
       const idle = channel.follower === undefined && channel.pending === 0 && channel.stateIn !== undefined
-      const old = channel.time < now() - Math.max(age, idempotencyWindow) - REMEMBERED
+      const old = channel.time < now() - Math.max(age, idempotencyWindow) - REMEMBERED_MS
       if (idle && old && channel.runs.length === 0) {
         if (!forgets) writer.forget()
         forgets = true

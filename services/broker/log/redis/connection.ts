@@ -34,7 +34,7 @@ export type Argument = string | number | Buffer
 const MAX_DELAY = 2000
 
 /** How long a sentinel may take to answer before the next one is tried, ms. */
-const SENTINEL_TIMEOUT = 1000
+const SENTINEL_TIMEOUT_MS = 1000
 
 type Target = Omit<RedisOptions, 'replyMapping'>
 
@@ -49,7 +49,7 @@ function target(endpoint: Endpoint, timeout: number): Target {
   if (kind === 'sentinel') {
     options.sentinels = [...hosts]
     options.name = master
-    options.sentinelCommandTimeout = Math.min(SENTINEL_TIMEOUT, timeout)
+    options.sentinelCommandTimeout = Math.min(SENTINEL_TIMEOUT_MS, timeout)
     // If no sentinel answers, the driver gives up, and this file retries.
     options.sentinelRetryStrategy = () => null
     if (sentinelLogin?.username !== undefined) options.sentinelUsername = sentinelLogin.username

@@ -11,7 +11,7 @@ const FILL: PageLimit = { events: 1000, bytes: 4 * 1024 * 1024 }
 const HEAD: PageLimit = { events: 0, bytes: 0 }
 
 /** The maximum bytes of data held while a read is in progress; further events are read from the log instead. */
-const HELD = 4 * 1024 * 1024
+const MAX_HELD_BYTES = 4 * 1024 * 1024
 
 const FIRST_RETRY = 100
 const LAST_RETRY = 2000
@@ -186,7 +186,7 @@ export class RedisFeed implements Feed, Unbegun {
       }
     } else if (this.#phase === 'held') {
       this.#heldBytes += event.bytes
-      if (this.#heldBytes <= HELD) this.#held.push(event)
+      if (this.#heldBytes <= MAX_HELD_BYTES) this.#held.push(event)
       else this.#again = true
     }
   }

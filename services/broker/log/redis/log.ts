@@ -25,7 +25,7 @@ import type { RetentionArgument, Script, Scripts } from './scripts.ts'
 import { evalsha, loadScripts, Names, retentionArgument } from './scripts.ts'
 
 /** The interval in which all feeds are compared with the log's heads, ms. */
-const COMPARE_EVERY = 8000
+const COMPARE_MS = 8000
 
 /** read.lua's symbols for starts that are not positions. */
 const SYMBOLS = { earliest: '<', latest: '>', last: '-', since: '@' }
@@ -117,7 +117,7 @@ export class RedisLog implements ChannelLog {
       heads: channels => this.#heads(channels),
       bucket: channel => this.#names.bucket(channel),
       ...(sharded ? {} : { changes: buckets => this.#changes(buckets) }),
-      compareEvery: options.compareEvery ?? COMPARE_EVERY,
+      compareEvery: options.compareEvery ?? COMPARE_MS,
     })
     this.#forgets = setInterval(() => void this.#forgetKeys(), idempotencyWindow).unref()
   }

@@ -26,7 +26,7 @@ export interface Scripts {
 }
 
 /** The duration of presence leases, ms. */
-const LEASE = 15_000
+const LEASE_MS = 15_000
 const OUTAGE = 8000
 
 const MINUTE = 60_000
@@ -66,7 +66,7 @@ export function loadScripts(idempotencyWindow: number, changes: string | undefin
     heads: script(constants, 'heads'),
     changes: script(constants, 'changes'),
     members: script(constants, 'members', ['append', 'read']),
-    leases: script({ ...constants, LEASE, OUTAGE }, 'leases'),
+    leases: script({ ...constants, LEASE: LEASE_MS, OUTAGE }, 'leases'),
     erase: script(constants, 'erase'),
     clear: script(constants, 'clear'),
     forget: script(constants, 'forget'),

@@ -16,7 +16,7 @@ import { slotOf } from './slots.ts'
 import { Subscriptions } from './subscriptions.ts'
 
 /** The timeout of a probe, ms, even if commands may take longer. */
-const PROBE_TIMEOUT = 4000
+const PROBE_TIMEOUT_MS = 4000
 
 /** The oldest major version of Redis that supports the scripts. */
 const OLDEST = 7
@@ -162,7 +162,7 @@ export class Master {
       late = true
       came.reject(new LogUnavailable('the probe event did not return'))
     }
-    const timer = setTimeout(expire, Math.min(this.#options.timeout, PROBE_TIMEOUT))
+    const timer = setTimeout(expire, Math.min(this.#options.timeout, PROBE_TIMEOUT_MS))
     let refusal: ErrorReply | undefined
     try {
       const send = async () => {

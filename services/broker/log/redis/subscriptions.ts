@@ -9,7 +9,7 @@ import { bySlot } from './slots.ts'
 const BATCH = 1000
 
 /** The delay before names that Redis refused are retried, ms. */
-const RETRY = 1000
+const RETRY_MS = 1000
 
 export interface SubscriptionsOptions {
   /** Sends a command over the connection. */
@@ -113,7 +113,7 @@ export class Subscriptions {
         this.#retries.delete(retry)
         const left = names.filter(name => this.#wanted.has(name) && !this.#asked.has(name))
         if (left.length > 0) this.#ask(left, true)
-      }, RETRY)
+      }, RETRY_MS)
       retry.unref()
       this.#retries.add(retry)
       return
