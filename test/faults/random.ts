@@ -12,9 +12,9 @@ import type { SingleWorld } from './world.ts'
 /** Ms between two faults. */
 const BETWEEN = { least: 2000, more: 4000 }
 /** Ms between two samples of the memory of an edge. */
-const LOOK_EVERY = 2000
-/** The share of the run during which an edge warms up and its memory grows. */
-const WARM_UP = 0.1
+const LOOK_MS = 2000
+/** How long an edge that has just started warms up and its memory grows, ms. */
+const WARM_UP_MS = 60_000
 /** Allowed growth of the median memory from the first third after the warm-up to the last third. */
 const FLAT = 0.1
 
@@ -60,11 +60,11 @@ async function manyFaults(minutes: number, world: SingleWorld, load: Load): Prom
 /** Starts sampling the resident memory of an edge. */
 function watch(edge: Part): { stop(): void; judge(): string } {
   const looks: number[] = []
-  const timer = setInterval(() => looks.push(residentOf([edge.pid])), LOOK_EVERY)
+  const timer = setInterval(() => looks.push(residentOf([edge.pid])), LOOK_MS)
   return {
     stop: () => clearInterval(timer),
     judge() {
-      const warm = looks.slice(Math.ceil(looks.length * WARM_UP))
+      const warm = looks.slice(WARM_UP_MS / LOOK_MS)
       const third = Math.floor(warm.length / 3)
       if (third === 0) return 'too short to say anything of memory'
       const [first, last] = [median(warm.slice(0, third)), median(warm.slice(-third))]
