@@ -135,6 +135,11 @@ export function tokenKeysInEnvironment(env: Readonly<Record<string, string | und
   return env[SETTINGS.jwtKeysFile.env] || undefined
 }
 
+/** The flags of Node itself: those of NODE_OPTIONS, then those of the command line. */
+export function flagsOfNode(env: Readonly<Record<string, string | undefined>> = process.env): string {
+  return [env.NODE_OPTIONS ?? '', ...process.execArgv].join(' ')
+}
+
 const FLAG_HINT = 'see --help'
 
 /**

@@ -4,6 +4,7 @@
 import { constants, type PerformanceEntry, PerformanceObserver } from 'node:perf_hooks'
 import { getHeapSpaceStatistics, getHeapStatistics } from 'node:v8'
 import fp from 'fastify-plugin'
+import { flagsOfNode } from '../config/config.ts'
 import { FanwireError } from '../errors.ts'
 import { answerAndClose } from './exchange.ts'
 
@@ -21,7 +22,7 @@ const LIVE_PART = 0.75
 const COLLECTED_WITHIN = 8
 /** The heap's limit, bytes: the old generation and three times half of the young one. */
 const HEAP_LIMIT = getHeapStatistics().heap_size_limit
-const HALF_OF_YOUNG = Number(flagOfNode('max-semi-space-size') ?? 16) * 2 ** 20
+const HALF_OF_YOUNG = Number(numberOf('max-semi-space-size') ?? 16) * 2 ** 20
 const OLD_LIMIT = Math.max(HEAP_LIMIT / 2, HEAP_LIMIT - 3 * HALF_OF_YOUNG)
 
 export type Cause = 'loop' | 'memory'
@@ -141,10 +142,10 @@ export class Pressure {
   }
 }
 
-/** The number that a flag of Node was given, on the command line or in NODE_OPTIONS. */
-function flagOfNode(name: string): string | undefined {
-  const flags = [process.env.NODE_OPTIONS ?? '', ...process.execArgv].join(' ').replaceAll('_', '-')
-  return new RegExp(`--${name}=(\\d+)`).exec(flags)?.[1]
+/** The last number that a flag of Node was given. */
+function numberOf(flag: string): string | undefined {
+  const given = flagsOfNode().replaceAll('_', '-')
+  return [...given.matchAll(new RegExp(`--${flag}[= ](\\d+)`, 'g'))].at(-1)?.[1]
 }
 
 function isComplete(entry: PerformanceEntry): boolean {
