@@ -53,8 +53,11 @@ export class Notifications {
     if (at === undefined) return void this.#wrong.push(`${told.id} is not an id`)
     const known = this.#shards.get(shard)
     const name = `${isGap ? 'gap to ' : ''}${told.id}`
-    if (this.#seen.has(name) || (known?.last.epoch === at.epoch && at.offset <= known.last.offset && isGap))
+    if (this.#seen.has(name) || (known?.last.epoch === at.epoch && at.offset <= known.last.offset && isGap)) {
+      // A sender that took over begins at an earlier position, which may be in another epoch: what follows, follows that.
+      if (isGap && known?.last.epoch !== at.epoch) this.#shards.set(shard, { last: at })
       return void this.#repeated++
+    }
     this.#seen.add(name)
     const follows =
       isGap || known === undefined || (known.last.epoch === at.epoch && known.last.offset + 1 === at.offset)
