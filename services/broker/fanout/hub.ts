@@ -61,7 +61,6 @@ export class Hub implements ChannelHolds {
   readonly #idle = new Set<Channel>()
   readonly #flushLoop = new FlushLoop()
   readonly #memory: MemoryBudget
-  readonly #members = { count: 0 }
   readonly #environment: ChannelEnvironment
   #timer: NodeJS.Timeout | undefined
 
@@ -79,7 +78,7 @@ export class Hub implements ChannelHolds {
       flushLoop: this.#flushLoop,
       logReads: this.logReads,
       holds: this,
-      members: this.#members,
+      members: { count: 0 },
     }
   }
 
@@ -188,7 +187,7 @@ export class Hub implements ChannelHolds {
   stats(): HubStats {
     return {
       channels: this.#channels.size,
-      readers: this.#members.count,
+      readers: this.#environment.members.count,
       behind: this.connections.full.size,
       memory: this.#memory.used,
       logReads: this.logReads.started + this.glances.started,
