@@ -15,7 +15,7 @@ const scratch = Buffer.alloc(SCRATCH_BYTES)
 export function hmacWith(name: HashName, secret: Buffer): (text: string) => Buffer {
   const block = BLOCK_BYTES[name]
   const key = Buffer.alloc(block)
-  ;(secret.length > block ? Buffer.from(hash(name, secret, 'binary'), 'binary') : secret).copy(key)
+  ;(secret.length > block ? digestOf(name, secret) : secret).copy(key)
   const inner = key.map(byte => byte ^ 0x36)
   const outer = key.map(byte => byte ^ 0x5c)
   const withInner = (text: string): Buffer => {
@@ -24,11 +24,15 @@ export function hmacWith(name: HashName, secret: Buffer): (text: string) => Buff
     scratch.set(inner)
     return scratch.subarray(0, block + scratch.write(text, block))
   }
-  // Digests are strings, which is faster than `hash` with the encoding `buffer`.
   return text => {
     const digest = hash(name, withInner(text), 'binary')
     scratch.set(outer)
     const end = block + scratch.write(digest, block, 'binary')
-    return Buffer.from(hash(name, scratch.subarray(0, end), 'binary'), 'binary')
+    return digestOf(name, scratch.subarray(0, end))
   }
+}
+
+/** Goes through a string, which is faster than `hash` with the encoding `buffer`. */
+function digestOf(name: HashName, data: Buffer): Buffer {
+  return Buffer.from(hash(name, data, 'binary'), 'binary')
 }
