@@ -22,7 +22,7 @@ const LIVE_PART = 0.75
 const COLLECTED_WITHIN = 8
 /** The heap's limit, bytes: the old generation and three times half of the young one. */
 const HEAP_LIMIT = getHeapStatistics().heap_size_limit
-const HALF_OF_YOUNG = Number(numberOf('max-semi-space-size') ?? 16) * 2 ** 20
+const HALF_OF_YOUNG = (numberOf('max-semi-space-size') ?? 16) * 2 ** 20
 const OLD_LIMIT = Math.max(HEAP_LIMIT / 2, HEAP_LIMIT - 3 * HALF_OF_YOUNG)
 
 export type Cause = 'loop' | 'memory'
@@ -143,9 +143,10 @@ export class Pressure {
 }
 
 /** The last number that a flag of Node was given. */
-function numberOf(flag: string): string | undefined {
+function numberOf(flag: string): number | undefined {
   const given = flagsOfNode().replaceAll('_', '-')
-  return [...given.matchAll(new RegExp(`--${flag}[= ](\\d+)`, 'g'))].at(-1)?.[1]
+  const last = [...given.matchAll(new RegExp(`--${flag}[= ](\\d+)`, 'g'))].at(-1)
+  return last && Number(last[1])
 }
 
 function isComplete(entry: PerformanceEntry): boolean {
