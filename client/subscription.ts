@@ -11,7 +11,9 @@ import type { End, Event, Gap } from './types.ts'
 const MOST_WAITING = 256
 
 export type SubscriptionState =
-  State | { readonly name: 'refused'; readonly error: FanwireError } | { readonly name: 'ended' }
+  | State
+  | { readonly name: 'refused'; readonly error: FanwireError }
+  | { readonly name: 'ended' }
 
 export interface SubscriptionEvents<Data> {
   event: Event<Data>

@@ -39,7 +39,8 @@ export type Publishing = Party & {
 
 /** The result for an event. Without a position, it was not stored. */
 export type Published =
-  Receipt | { readonly position?: undefined; readonly time: number; readonly replayed: false }
+  | Receipt
+  | { readonly position?: undefined; readonly time: number; readonly replayed: false }
 
 export class Publisher {
   readonly #parts: PublisherParts

@@ -29,9 +29,9 @@ Example: fanwire completion bash > ~/.local/share/bash-completion/completions/fa
     print(
       '_fanwire() {',
       // The word as the shell passes it.
-      '  local word="${COMP_WORDS[COMP_CWORD]}" words', // eslint-disable-line no-template-curly-in-string
+      '  local word="${COMP_WORDS[COMP_CWORD]}" words', // oxlint-disable-line no-template-curly-in-string
       `  if [ "$COMP_CWORD" -eq 1 ]; then words='${names}'`,
-      '  else case "${COMP_WORDS[1]}" in', // eslint-disable-line no-template-curly-in-string
+      '  else case "${COMP_WORDS[1]}" in', // oxlint-disable-line no-template-curly-in-string
       ...known.map(([name, flags]) => `    ${name}) words='${flags.join(' ')}' ;;`),
       '  esac; fi',
       '  COMPREPLY=($(compgen -W "$words" -- "$word"))',

@@ -2,7 +2,7 @@
 
 import swagger from '@fastify/swagger'
 import Fastify, { type RouteOptions } from 'fastify'
-import prettier from 'prettier'
+import { format } from 'oxfmt'
 import { VERSION } from '../../services/config/version.ts'
 import { startMemoryNode } from '../contract/node.ts'
 import { EVERYTHING } from '../support/everything.ts'
@@ -11,10 +11,10 @@ import { EVERYTHING } from '../support/everything.ts'
 export async function openApi(): Promise<string> {
   const node = await startMemoryNode(EVERYTHING)
   try {
-    return await prettier.format(JSON.stringify(await describe(node.routes)), {
-      parser: 'json',
+    const { code } = await format('openapi.json', JSON.stringify(await describe(node.routes)), {
       printWidth: 120,
     })
+    return code
   } finally {
     await node.close()
   }

@@ -19,7 +19,10 @@ export interface Places {
   readonly blocking: string
 }
 
-declare const globalThis: { readonly RUN: (suite: typeof run) => void; readonly WebSocket?: unknown }
+const { RUN, WebSocket } = globalThis as unknown as {
+  readonly RUN: (suite: typeof run) => void
+  readonly WebSocket?: unknown
+}
 
 const timing = { backoff: 20, maxBackoff: 100, open: 1000, poll: 20 }
 const numbers = (to: number) => Array.from({ length: to }, (_, i) => i + 1)
@@ -49,7 +52,7 @@ export async function run(places: Places, say: (line: string) => void): Promise<
   }
   const client = (url: string, options: Options = {}) => connect(url, { timing, ...options })
   const wires = (['ws', 'sse', 'stream', 'long-poll', 'poll'] as const).filter(
-    wire => wire !== 'ws' || globalThis.WebSocket !== undefined,
+    wire => wire !== 'ws' || WebSocket !== undefined,
   )
 
   for (const wire of wires) {
@@ -116,4 +119,4 @@ export async function run(places: Places, say: (line: string) => void): Promise<
   }
 }
 
-globalThis.RUN(run)
+RUN(run)

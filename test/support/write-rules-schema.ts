@@ -2,8 +2,9 @@
 
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { format } from 'prettier'
+import { format } from 'oxfmt'
 import { rulesSchema } from '../../services/broker/rules/schema.ts'
 
 const path = join(import.meta.dirname, '../../rules.schema.json')
-writeFileSync(path, await format(JSON.stringify(rulesSchema()), { parser: 'json', printWidth: 110 }))
+const { code } = await format(path, JSON.stringify(rulesSchema()), { printWidth: 110 })
+writeFileSync(path, code)

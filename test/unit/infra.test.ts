@@ -177,7 +177,7 @@ t.test(
     const given = kinds('ConfigMap')[0]?.data as unknown as Record<string, string>
     for (const { metadata, spec } of kinds('Deployment')) {
       const { metadata: pod, spec: podSpec } = (spec as Tree).template as Tree
-      const [container] = podSpec?.containers as unknown as [Tree]
+      const [container] = (podSpec as Tree).containers as unknown as [Tree]
       const ports = container.ports as unknown as { name: string; containerPort: number }[]
       const portOf = (name: string) => ports.find(port => port.name === name)?.containerPort
       t.equal(portOf('http'), Number(given.PORT))

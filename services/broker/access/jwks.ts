@@ -14,7 +14,10 @@ const RSA_ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'] as
 const LEAST_RSA_BITS = 2048
 
 export type Algorithm =
-  keyof typeof SECRET_BYTES | keyof typeof CURVES | (typeof RSA_ALGORITHMS)[number] | 'EdDSA'
+  | keyof typeof SECRET_BYTES
+  | keyof typeof CURVES
+  | (typeof RSA_ALGORITHMS)[number]
+  | 'EdDSA'
 
 export interface TokenKey {
   /** A hash of the key, the same on all nodes. It reveals no more of a secret than any token does. */

@@ -19,7 +19,8 @@ export interface Issued {
 }
 
 export type Taken<T> =
-  { readonly record: T; readonly refused?: undefined } | { readonly refused: TicketRefusal }
+  | { readonly record: T; readonly refused?: undefined }
+  | { readonly refused: TicketRefusal }
 
 /** How long a ticket is valid: until the earlier of both times. */
 export interface TicketLife {

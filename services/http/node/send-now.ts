@@ -64,7 +64,7 @@ function isFree(sink: Writable): sink is Socket & { readonly _handle?: Handle | 
 function streamBinding(): StreamBinding | undefined {
   try {
     const node = process as unknown as { binding(name: string): Partial<StreamBinding> }
-    // eslint-disable-next-line n/no-deprecated-api -- there is no other way to it, and it is done without where it is gone
+    // Deprecated: there is no other way to it, and it is done without where it is gone.
     const { WriteWrap, streamBaseState, kLastWriteWasAsync } = node.binding('stream_wrap')
     if (!WriteWrap || !streamBaseState || kLastWriteWasAsync === undefined) return undefined
     return { WriteWrap, streamBaseState, kLastWriteWasAsync }

@@ -26,7 +26,8 @@ export interface Peer {
 }
 
 type Message =
-  { readonly id: number; readonly question: object } | { readonly id: number; readonly value: unknown }
+  | { readonly id: number; readonly question: object }
+  | { readonly id: number; readonly value: unknown }
 
 export class Dialogue<Asked extends object, Answered extends object> {
   readonly #peer: Peer

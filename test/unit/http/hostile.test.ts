@@ -45,7 +45,7 @@ function wrongWith(text: string): string | undefined {
   const [whole, code = ''] = found
   if (!(code in CODES)) return `an unknown code: ${code}`
   if (whole.length > 1000) return `a long message: ${whole.length}`
-  // eslint-disable-next-line no-control-regex
+  // oxlint-disable-next-line no-control-regex
   if (/[\0-\x1f]/.test(whole)) return 'a control character'
   return undefined
 }
@@ -301,7 +301,7 @@ t.test('no data breaks out of its frame, on any wire', async t => {
     const id = await node.publish(channel, body, contentType)
     const texts = await Promise.all(clients.map(client => client.event()))
     t.equal(new Set(texts).size, 1, 'the data is the same on every wire')
-    // eslint-disable-next-line no-control-regex
+    // oxlint-disable-next-line no-control-regex
     t.notMatch(texts[0], /[\0-\x1f]/)
     t.equal(JSON.parse(texts[0] ?? '').id, id)
     if (contentType === 'text/plain') t.equal(JSON.parse(texts[0] ?? '').data, body)
@@ -310,7 +310,7 @@ t.test('no data breaks out of its frame, on any wire', async t => {
   await Promise.all(raws.map(raw => raw.until(/"the end"\}\n(id: .*\n\n)?$/)))
   for (const [i, raw] of raws.entries()) {
     const text = raw.text.slice(before[i])
-    // eslint-disable-next-line no-control-regex
+    // oxlint-disable-next-line no-control-regex
     t.notMatch(text, /[\0-\x09\x0b-\x1f]/, 'no control character but the line breaks of the frames')
     const lines = text.split('\n').filter(line => line !== '')
     t.ok(lines.every(line => /^(id: [a-z0-9]+-\d+$|data: \{.*\}$|\{.*\}$)/.test(line)))

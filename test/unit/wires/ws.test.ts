@@ -496,7 +496,7 @@ t.test('invalid frames end the connection with the matching code', async t => {
     const raw = handshake(node, `/v1/ws?channel=${channel}`)
     await raw.until(/"open"[^]*\}\}/)
     raw.send(bytes)
-    // eslint-disable-next-line no-control-regex
+    // oxlint-disable-next-line no-control-regex
     const text = await raw.until(/\}\}[^]*\x88[\x02-\x7d][^][^]/)
     t.equal(codeOf(text), code, what)
     // Nothing may follow a close frame.
