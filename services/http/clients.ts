@@ -129,6 +129,9 @@ function tickOf({ identity, refreshAt = Infinity }: Entry): number | undefined {
   return end === undefined ? undefined : Math.ceil(end / TICK_MS)
 }
 
+/** Something that happens to each of a user's clients. */
+type Act = (client: Entry) => void
+
 /** Notified when clients come and go. */
 export interface ClientLives {
   connected(client: Client): void
@@ -141,8 +144,12 @@ export class Clients {
   /** Clients by the tick in which they end. */
   readonly #ending = new Map<number, Set<Entry>>()
   #timer: NodeJS.Timeout | undefined
+  #expiring = false
   #judging = false
   #judgeAgain = false
+  /** Acts that wait for the next walk over the clients, by user. */
+  #acts = new Map<string, Act[]>()
+  #acting = false
 
   readonly #lives: ClientLives | undefined
 
@@ -150,7 +157,7 @@ export class Clients {
     this.#access = access
     this.#lives = lives
     access.on('rules', () => void this.#judgeAll())
-    access.on('revoked', user => this.#endRevoked(user))
+    access.on('revoked', user => this.#act(user, client => this.#judge(client)))
   }
 
   /** If everybody may do everything there is nothing to check, and nothing is kept. */
@@ -189,17 +196,16 @@ export class Clients {
 
   /** Unsubscribes all of the user's connections from the channel. */
   unsubscribe(user: string, channel: string): void {
-    for (const client of [...this.#clients]) {
-      if (client.identity.user !== user || !client.held.channels.includes(channel)) continue
-      this.#drop(client, channel, unsubscribed(channel))
-    }
+    this.#act(user, client => {
+      if (client.held.channels.includes(channel)) this.#drop(client, channel, unsubscribed(channel))
+    })
   }
 
-  /** Ends a user's connections for which `which` returns true. Returns their number. */
-  end(user: string, reason: CloseReason, which: (client: Client) => boolean = () => true): number {
-    const found = [...this.#clients].filter(client => client.identity.user === user && which(client))
-    for (const client of found) this.#end(client, reason)
-    return found.length
+  /** Ends a user's connections for which `which` returns true. */
+  end(user: string, reason: CloseReason, which: (client: Client) => boolean = () => true): void {
+    this.#act(user, client => {
+      if (which(client)) this.#end(client, reason)
+    })
   }
 
   /** All clients. */
@@ -263,10 +269,24 @@ export class Clients {
     this.#judging = false
   }
 
-  #endRevoked(user: string): void {
-    for (const client of [...this.#clients]) {
-      if (client.identity.user === user) this.#judge(client)
+  /** Acts on the user's present clients, in slices. Acts that arrive during a walk share the next one. */
+  #act(user: string, act: Act): void {
+    const acts = this.#acts.get(user)
+    if (acts === undefined) this.#acts.set(user, [act])
+    else acts.push(act)
+    if (!this.#acting) void this.#actOnAll()
+  }
+
+  async #actOnAll(): Promise<void> {
+    this.#acting = true
+    while (this.#acts.size > 0) {
+      const byUser = this.#acts
+      this.#acts = new Map()
+      await visitInSlices([...this.#clients], client => {
+        for (const act of byUser.get(client.identity.user) ?? []) if (this.#clients.has(client)) act(client)
+      })
     }
+    this.#acting = false
   }
 
   // Expiry ----------------------------------------------------------------------------------------------------
@@ -276,7 +296,7 @@ export class Clients {
     if (tick === undefined) return
     const ending = this.#ending.get(tick) ?? new Set()
     this.#ending.set(tick, ending.add(client))
-    this.#timer ??= setInterval(() => this.#expire(), TICK_MS).unref()
+    this.#timer ??= setInterval(() => void this.#expire(), TICK_MS).unref()
   }
 
   #unschedule(client: Entry): void {
@@ -319,21 +339,33 @@ export class Clients {
     }
   }
 
-  #expire(): void {
+  async #expire(): Promise<void> {
+    if (this.#expiring) return
+    this.#expiring = true
     const now = Math.floor(Date.now() / TICK_MS)
-    const end = now * TICK_MS
+    const due: Set<Entry>[] = []
     for (const [tick, clients] of this.#ending) {
       if (tick > now) continue
       this.#ending.delete(tick)
-      for (const client of clients) {
-        const { connectionEndsAt = Infinity } = client.identity
-        if (connectionEndsAt * 1000 <= end) this.#end(client, lapsedReason(client.identity.kind, 'expired'))
-        else if (client.refreshAt !== undefined && client.refreshAt <= end) void this.#refresh(client)
-        else this.#judge(client, end)
-      }
+      due.push(clients)
     }
+    await visitInSlices(
+      due.flatMap(clients => [...clients]),
+      client => {
+        if (this.#clients.has(client)) this.#expireOne(client, now * TICK_MS)
+      },
+    )
+    this.#expiring = false
     if (this.#ending.size > 0) return
     clearInterval(this.#timer)
     this.#timer = undefined
+  }
+
+  /** `now`: ms. */
+  #expireOne(client: Entry, now: number): void {
+    const { connectionEndsAt = Infinity } = client.identity
+    if (connectionEndsAt * 1000 <= now) this.#end(client, lapsedReason(client.identity.kind, 'expired'))
+    else if (client.refreshAt !== undefined && client.refreshAt <= now) void this.#refresh(client)
+    else this.#judge(client, now)
   }
 }
