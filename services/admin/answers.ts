@@ -1,23 +1,18 @@
 // This node's answers to questions to all nodes.
 
 import { randomBytes } from 'node:crypto'
+import { ANONYMOUS } from '../broker/access/identity.ts'
 import type { QuestionTypes } from '../broker/control/questions.ts'
 import { printPosition } from '../broker/event/position.ts'
 import type { Channel } from '../broker/fanout/channel.ts'
 import { matches } from '../broker/rules/patterns.ts'
-import type { Held } from '../http/clients.ts'
+import type { Client, Held } from '../http/clients.ts'
 import type { Context } from '../http/context.ts'
 
 /** Rates are measured over this many ms. */
 const RATE_MS = 10_000
 
-interface Listed {
-  readonly id: string
-  readonly held: Held
-  readonly user: string
-  readonly key?: string | undefined
-  readonly since?: number
-}
+type Listed = Pick<Client, 'id' | 'held' | 'identity'> & Partial<Pick<Client, 'since'>>
 
 /** If everybody may do everything, nothing is stored about clients, so ids are created for the list. */
 const ids = new WeakMap<Held, string>()
@@ -28,12 +23,16 @@ function idOf(held: Held): string {
   return id
 }
 
+/** Ids are created on first use. */
 function* listed({ access, clients, hub }: Context): Generator<Listed> {
-  if (access.isOpen) {
-    for (const held of hub.connections) yield { id: idOf(held), held, user: '' }
-  } else {
-    for (const { id, held, since, identity } of clients) {
-      yield { id, held, since, user: identity.user, key: identity.key }
+  if (!access.isOpen) return yield* clients
+  for (const held of hub.connections) {
+    yield {
+      held,
+      identity: ANONYMOUS,
+      get id() {
+        return idOf(held)
+      },
     }
   }
 }
@@ -41,10 +40,10 @@ function* listed({ access, clients, hub }: Context): Generator<Listed> {
 const sinceOf = ({ since }: Listed) => (since === undefined ? {} : { since })
 
 function connectionItem(each: Listed): QuestionTypes['connections']['item'] {
-  const { user, key, held } = each
+  const { identity, held } = each
   return {
-    user,
-    ...(key === undefined ? {} : { key }),
+    user: identity.user,
+    ...(identity.key === undefined ? {} : { key: identity.key }),
     wire: held.wire,
     ...sinceOf(each),
     channels: held.channels,
@@ -52,10 +51,10 @@ function connectionItem(each: Listed): QuestionTypes['connections']['item'] {
 }
 
 function readerItem(each: Listed, channel: string): QuestionTypes['readers']['item'] {
-  const { held } = each
+  const { held, identity } = each
   const position = held.positionIn(channel)
   return {
-    user: each.user,
+    user: identity.user,
     wire: held.wire,
     ...sinceOf(each),
     ...(position === undefined ? {} : { position: printPosition(position) }),
@@ -101,19 +100,20 @@ export function answerQuestions(context: Context): void {
   questions
     .answer('connections', function* ({ user }) {
       for (const each of listed(context)) {
-        if (user === undefined || each.user === user) yield [each.id, () => connectionItem(each)]
+        const isAsked = user === undefined || each.identity.user === user
+        yield isAsked ? [each.id, () => connectionItem(each)] : undefined
       }
     })
     .answer('readers', function* ({ user, channel }) {
       for (const each of listed(context)) {
-        if ((user === undefined || each.user === user) && each.held.channels.includes(channel)) {
-          yield [each.id, () => readerItem(each, channel)]
-        }
+        const isAsked =
+          (user === undefined || each.identity.user === user) && each.held.channels.includes(channel)
+        yield isAsked ? [each.id, () => readerItem(each, channel)] : undefined
       }
     })
     .answer('channels', function* ({ match = '*' }) {
       for (const channel of hub)
-        if (matches(match, channel.name)) yield [channel.name, () => channelItem(channel)]
+        yield matches(match, channel.name) ? [channel.name, () => channelItem(channel)] : undefined
     })
     .answer('stats', () => [[nodes.id, () => statsOf(context)]])
 }

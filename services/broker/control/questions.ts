@@ -1,11 +1,11 @@
 // Questions to all nodes at once, such as which connections a user has: each node answers with a bounded page, and the
 // node that asked merges the pages.
 
-import { setImmediate } from 'node:timers/promises'
 import { type ChannelLog, LogUnavailable } from '../log/log.ts'
 import { answersOf, QUESTIONS } from './channels.ts'
 import type { NodeInfo } from './nodes.ts'
 import type { Logger } from '../logger.ts'
+import { visitInSlices } from '../slices.ts'
 import type { NodeStats } from './stats.ts'
 import { draftOf, type Entry, Tail } from './tail.ts'
 
@@ -53,10 +53,13 @@ type Type = keyof QuestionTypes
 type Asks<T extends Type> = QuestionTypes[T]['asks']
 type Item<T extends Type> = QuestionTypes[T]['item']
 
-/** Yields all of a node's keys, in any order, each once. An item is built only if it is on the page. */
+/**
+ * Yields all of a node's keys, in any order, each once, and undefined for everything else that it looks at, since the
+ * node looks in slices. An item is built only if it is on the page.
+ */
 export type Answering<T extends Type> = (
   asks: Asks<T>,
-) => Iterable<readonly [key: string, item: () => Item<T>]>
+) => Iterable<readonly [key: string, item: () => Item<T>] | undefined>
 
 export interface AskOptions {
   /** How long to wait for the answers, ms. */
@@ -96,8 +99,6 @@ const LIMIT = 100
 const MOST = 1000
 /** The maximum bytes of one node's answer, without its last item. */
 const ANSWER_BYTES = 256 * 1024
-/** How many items a node visits before it yields to the event loop. */
-const SLICE = 2000
 
 interface Question {
   readonly id: number
@@ -121,7 +122,7 @@ interface Answer extends Page {
 export class Questions {
   readonly #options: QuestionsOptions
   readonly #tail: Tail
-  readonly #answering = new Map<string, (asks: never) => Iterable<Lazy>>()
+  readonly #answering = new Map<string, (asks: never) => Iterable<Lazy | undefined>>()
   readonly #gatherings = new Map<number, Gathering>()
   /** Follows this node's answers while a question is open. */
   #ear: { readonly tail: Tail; readonly opened: Promise<boolean> } | undefined
@@ -257,24 +258,23 @@ const byKey = (a: readonly [key: string, ...unknown[]], b: readonly [key: string
   a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : 0
 
 /** The first `limit` items after the key `after`, or fewer if they would be too large. */
-async function pageOf(all: Iterable<Lazy>, after: string, limit: number): Promise<Page> {
+async function pageOf(all: Iterable<Lazy | undefined>, after: string, limit: number): Promise<Page> {
   let first: Lazy[] = []
   /** The last key that can be on the page, once more than `limit` were found. */
   let last: string | undefined
-  let seen = 0
   const cut = () => {
     first.sort(byKey)
     if (first.length <= limit) return
     first = first.slice(0, limit)
     last = first.at(-1)?.[0]
   }
-  for (const entry of all) {
-    if (++seen % SLICE === 0) await setImmediate()
+  await visitInSlices(all, entry => {
+    if (entry === undefined) return
     const [key] = entry
-    if (key <= after || (last !== undefined && key > last)) continue
+    if (key <= after || (last !== undefined && key > last)) return
     // Sorts only once per `limit` items, so that selecting a page costs little more than visiting all items.
     if (first.push(entry) >= 2 * limit) cut()
-  }
+  })
   cut()
   const more = last !== undefined
   const items: [string, unknown][] = []

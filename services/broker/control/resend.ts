@@ -6,6 +6,7 @@ import type { Draft } from '../event/event.ts'
 import type { Start } from '../event/position.ts'
 import type { ChannelLog, PageLimit } from '../log/log.ts'
 import { CONTROL } from './channels.ts'
+import { visitInSlices } from '../slices.ts'
 import type { Commands } from './commands.ts'
 import { draftOf, valueOf } from './tail.ts'
 
@@ -23,7 +24,10 @@ export function commandDraft<Type extends keyof Commands>(type: Type, data: Comm
 /** Appends the revocations that the log does not hold. Raises LogUnavailable. */
 export async function resend(log: ChannelLog, revocations: Iterable<Revoke>): Promise<void> {
   const held = await heldBy(log)
-  const lost = [...revocations].filter(each => !held.has(keyOf(each)))
+  const lost: Revoke[] = []
+  await visitInSlices(revocations, each => {
+    if (!held.has(keyOf(each))) lost.push(each)
+  })
   for (let at = 0; at < lost.length; at += AT_A_TIME) {
     // All nodes do this at the same time: the log stores each revocation once.
     const drafts = lost.slice(at, at + AT_A_TIME).map(each => ({

@@ -1,3 +1,4 @@
+import { mock } from 'node:test'
 import t, { type Test } from 'tap'
 import { answersOf } from '../../../../services/broker/control/channels.ts'
 import type { NodeInfo } from '../../../../services/broker/control/nodes.ts'
@@ -119,6 +120,26 @@ t.test('an answer is bounded in bytes', async t => {
   t.equal(keys.length, 3001)
   t.equal(new Set(keys).size, 3001)
   t.ok(largest > 100_000 && largest < 300 * 1024, `${largest} bytes`)
+})
+
+t.test('a node looks for items in slices, even if it finds none', async t => {
+  let now = 0
+  const clock = mock.method(performance, 'now', () => now)
+  t.teardown(() => clock.mock.restore())
+  const { questions } = await cluster(t, { a: {} })
+  let looked = 0
+  const turns = new Set<number>()
+  const count = () => void (turns.add(looked), (counting = setImmediate(count)))
+  let counting = setImmediate(count)
+  t.teardown(() => clearImmediate(counting))
+  questions.answer('channels', function* () {
+    for (looked = 1; looked <= 6; looked++) {
+      now += 1
+      yield undefined
+    }
+  })
+  t.strictSame((await questions.ask('channels', {}, LONG)).entries, [])
+  t.ok(turns.has(2) && turns.has(4), 'others had their turn in between')
 })
 
 t.test('concurrent questions do not mix up answers, and follow nothing afterwards', async t => {
