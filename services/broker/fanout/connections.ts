@@ -2,6 +2,7 @@
 // maximum age, and the graceful shutdown of all of them.
 
 import { jitter } from '../../backoff.ts'
+import { visitInSlices } from '../slices.ts'
 import type { Connection, ConnectionRegistry, SendNow } from './connection.ts'
 import type { FlushLoop } from './flush-loop.ts'
 import type { CloseReason } from './framing.ts'
@@ -64,6 +65,7 @@ export class Connections implements ConnectionRegistry {
   readonly #wheel: Set<Connection>[] = Array.from({ length: SPOKES }, () => new Set())
   #spoke = 0
   #timers: NodeJS.Timeout[] = []
+  #sweeping = false
   #allGone: (() => void) | undefined
 
   constructor(flushLoop: FlushLoop, times: ConnectionTimes) {
@@ -76,7 +78,7 @@ export class Connections implements ConnectionRegistry {
     const { stall } = this.#times
     this.#timers = [
       setInterval(() => this.#turnWheel(), this.#turnMs).unref(),
-      setInterval(() => this.#sweep(), Math.min(1000, stall / 4)).unref(),
+      setInterval(() => void this.#sweep(), Math.min(1000, stall / 4)).unref(),
     ]
   }
 
@@ -142,10 +144,14 @@ export class Connections implements ConnectionRegistry {
     }
   }
 
-  #sweep(): void {
-    const now = Date.now()
-    for (const connection of this.full) connection.endIfStalled(now, this.#times.stall)
-    for (const connection of this.leaving) connection.cutIfOverdue(now, CUT_AFTER_MS)
+  /** In slices: after an outage these may be all connections. */
+  async #sweep(): Promise<void> {
+    if (this.#sweeping) return
+    this.#sweeping = true
+    const { stall } = this.#times
+    await visitInSlices(this.full, connection => connection.endIfStalled(Date.now(), stall))
+    await visitInSlices(this.leaving, connection => connection.cutIfOverdue(Date.now(), CUT_AFTER_MS))
+    this.#sweeping = false
   }
 
   // The end -----------------------------------------------------------------------------------------------------
