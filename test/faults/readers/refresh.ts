@@ -1,11 +1,13 @@
 // A reader on `/v1/refresh`: parses the page's HTML, and follows its reload address. A page shows
-// earlier rows again; only rows marked as new, and gaps, count.
+// earlier rows again; only rows marked as new, and gaps, count. After a long outage, a page names the number of new
+// events that it does not show: for the reader, they are a gap.
 
 import { setTimeout as sleep } from 'node:timers/promises'
+import { parsePosition, printPosition } from '../../../services/broker/event/position.ts'
 import type { Given } from '../account.ts'
 import { type ReportedGap, Reader, Refused, textOf } from './reader.ts'
 
-/** Events of a page: more than arrive between two reloads. */
+/** Events of a page, the most that may be asked for: more than arrive between two reloads. */
 const LIMIT = 1000
 const PATH = '/v1/refresh'
 
@@ -14,6 +16,8 @@ interface Page {
   /** The events that are marked as new, oldest first. */
   readonly fresh: readonly Given[]
   readonly gaps: readonly ReportedGap[]
+  /** How many new events it does not show: the oldest. */
+  readonly hidden: number
   /** The query of the URL to which it reloads, and after how many seconds. */
   readonly again: string
   readonly every: number
@@ -37,7 +41,7 @@ export class RefreshReader extends Reader {
       const page = readPage(body, `${refresh}`)
       const cursor = new URLSearchParams(page.again).get('cursor') ?? ''
       if (!this.hasCursor) this.stands(this.before(page.fresh, cursor))
-      this.#take(page)
+      this.#take(page, cursor)
       this.stands(cursor)
       this.#again = `${PATH}${page.again}`
       await sleep(page.every * 1000 * (0.5 + Math.random()), undefined, { signal })
@@ -45,21 +49,36 @@ export class RefreshReader extends Reader {
   }
 
   /** The page shows its gaps above its events: each applies at the reader's position before it. */
-  #take({ fresh, gaps }: Page): void {
+  #take({ fresh, gaps, hidden }: Page, cursor: string): void {
     const left = [...gaps]
-    const pass = (channel: string) => {
-      const at = left.findIndex(gap => gap.channel === channel && gap.from === this.cursorOf(channel))
-      for (const gap of at === -1 ? [] : left.splice(at, 1)) {
-        this.gap(gap)
-        pass(channel)
+    let skipped = 0
+    const skip = (channel: string, to: string) => {
+      const missed = offsetOf(to) - offsetOf(this.cursorOf(channel))
+      if (missed <= 0) return
+      skipped += missed
+      this.gap({ channel, from: this.cursorOf(channel), to })
+    }
+    /** Takes the gaps before a position, and skips the hidden events before it. */
+    const reach = (channel: string, to: string) => {
+      for (;;) {
+        const from = this.cursorOf(channel)
+        const next = left.find(gap => gap.channel === channel && (gap.from === from || !sameEpoch(from, to)))
+        if (next === undefined) break
+        left.splice(left.indexOf(next), 1)
+        if (hidden > 0) skip(channel, next.from)
+        this.gap(next)
       }
+      if (hidden > 0) skip(channel, to)
     }
-    for (const channel of this.options.channels) pass(channel)
     for (const event of fresh) {
+      const { epoch, offset } = parsePosition(event.id) ?? { epoch: '', offset: 1 }
+      reach(event.channel, printPosition({ epoch, offset: offset - 1 }))
       this.event(event)
-      pass(event.channel)
     }
+    for (const [i, channel] of this.options.channels.entries()) reach(channel, cursor.split(',')[i] ?? '')
     for (const gap of left) this.gap(gap)
+    if (skipped !== hidden)
+      throw new SyntaxError(`${hidden} new events are not shown, but ${skipped} are missing`)
   }
 }
 
@@ -72,16 +91,19 @@ function readPage(html: string, refresh: string): Page {
   const [only = ''] = new URLSearchParams(again).getAll('channel')
   const rows = html.match(/<li[^>]*>.*?<\/li>/gs) ?? []
   const fresh: Given[] = []
+  let hidden = 0
   const gaps: ReportedGap[] = []
   for (const row of rows) {
     if (row.startsWith('<li class="new">')) fresh.push(readEvent(row))
     else if (row.startsWith('<li class="gap">')) gaps.push(readGap(row))
-    else if (row.includes('not shown')) throw new SyntaxError(`${LIMIT} events are too few: ${row}`)
+    else if (row.includes('not shown')) hidden = countOf(/>and ([\d,]+) event/.exec(row))
   }
-  const told = Number((/<b>([\d,]+) new<\/b>/.exec(html)?.[1] ?? '0').replaceAll(',', ''))
-  if (told !== fresh.length) throw new SyntaxError(`${told} are announced as new, ${fresh.length} marked`)
+  const told = countOf(/<b>([\d,]+) new<\/b>/.exec(html))
+  if (told !== fresh.length + hidden) {
+    throw new SyntaxError(`${told} are announced as new, ${fresh.length} marked, ${hidden} not shown`)
+  }
   if (!several && fresh.some(({ channel }) => channel !== only)) throw new SyntaxError('another channel')
-  return { fresh: fresh.reverse(), gaps, again, every: Number(every) }
+  return { fresh: fresh.reverse(), gaps, hidden, again, every: Number(every) }
 }
 
 function readEvent(row: string): Given {
@@ -108,6 +130,18 @@ function readGap(row: string): ReportedGap {
   if (told === null) throw new SyntaxError(`it received ${row}`)
   const [, channel = '', from = '', to = ''] = told
   return { channel: unescape(channel), from, to }
+}
+
+function countOf(found: RegExpExecArray | null): number {
+  return Number((found?.[1] ?? '0').replaceAll(',', ''))
+}
+
+function offsetOf(position: string): number {
+  return parsePosition(position)?.offset ?? 0
+}
+
+function sameEpoch(one: string, other: string): boolean {
+  return parsePosition(one)?.epoch === parsePosition(other)?.epoch
 }
 
 function unescape(text: string): string {
