@@ -39,7 +39,7 @@ export interface FanwireNode {
  */
 export async function startNode(settings: Readonly<Record<string, string>> = {}): Promise<FanwireNode> {
   const { config } = commandOf(settings)
-  const app = await start(config, createLogger(config))
+  const app = await start(config, await createLogger(config))
   const close = (notice: number, spread: number) => drain(app, { notice, spread })
   try {
     const url = await listen(app, config)

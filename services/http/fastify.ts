@@ -3,7 +3,12 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { IncomingHttpHeaders as Http2Headers } from 'node:http2'
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyServerOptions,
+  LogController,
+} from 'fastify'
 import type { Context } from './context.ts'
 import { MAX_HEADERS_BYTES, MAX_URL_BYTES, sendError } from './errors.ts'
 import { refuseMalformed } from './node/malformed.ts'
@@ -21,6 +26,14 @@ function requestId({ headers }: { headers: IncomingHttpHeaders | Http2Headers })
   if (typeof given === 'string' && REQUEST_ID.test(given)) return given
   return `${NODE}-${(++requests).toString(36)}`
 }
+
+/** Takes everything as it is. The types ask for Ajv and fast-json-stringify, which Fastify would load otherwise. */
+const NO_COMPILERS = {
+  compilersFactory: {
+    buildValidator: () => () => () => true,
+    buildSerializer: () => () => (body: unknown) => JSON.stringify(body),
+  },
+} as object as NonNullable<FastifyServerOptions['schemaController']>
 
 export function createFastify(context: Context, logger: FastifyBaseLogger): FastifyInstance {
   const app: FastifyInstance = Fastify({
@@ -52,10 +65,9 @@ export function createFastify(context: Context, logger: FastifyBaseLogger): Fast
     exposeHeadRoutes: false,
     clientErrorHandler: refuseMalformed,
     frameworkErrors: (error, request, reply) => void sendError(error, request, reply),
+    // Schemas are for query.ts and OpenAPI: faults of a request are reported with our error codes.
+    schemaController: NO_COMPILERS,
   })
-  // Schemas are for query.ts and OpenAPI: faults of a request are reported with our error codes.
-  app.setValidatorCompiler(() => () => true)
-  app.setSerializerCompiler(() => body => JSON.stringify(body))
   // Each route declares which bodies it accepts.
   app.removeAllContentTypeParsers()
   app.decorate('fanwire', context)

@@ -50,7 +50,7 @@ async function serve(config: Config, logger: FastifyBaseLogger, fail: () => neve
 export async function run(config: Config, fail: (message?: string) => never): Promise<void> {
   const alone = config.workers === 1
   if (!alone && cluster.worker !== undefined) return work(config, cluster.worker, fail)
-  const logger = createLogger(config)
+  const logger = await createLogger(config)
   // Nothing else may keep the process alive while it waits for the log.
   const awake = setInterval(() => {}, 60_000)
   try {

@@ -15,7 +15,7 @@ const PRIMARY_ANSWER_MS = 2000
 
 /** Returns when it serves. `fail` ends the process at once, with exit code 1. */
 export async function work(config: Config, self: Worker, fail: () => never): Promise<void> {
-  const logger = createLogger(config, self.id)
+  const logger = await createLogger(config, self.id)
   const serving: Serving = {}
   // Ctrl-C reaches the workers too: the primary's request, before or after it, does not count as a second one.
   const end = drainAtEnd(config, logger, serving, fail)
