@@ -1,4 +1,4 @@
-// A clock that a test moves. Timers go on: stopped-time.ts stops these, too.
+// Clocks that a test moves. Timers go on: stopped-time.ts stops these, too.
 
 import { mock } from 'node:test'
 import type { Test } from 'tap'
@@ -12,6 +12,18 @@ export function stopClock(t: Test): { forward(ms: number): void } {
     forward(ms) {
       now += ms
       mock.timers.setTime(now)
+    },
+  }
+}
+
+/** Stops `performance.now` in this process until the end of the test. `forward` moves it, in ms. */
+export function stopPerformanceNow(t: Pick<Test, 'teardown'>): { forward(ms: number): void } {
+  let now = 0
+  const clock = mock.method(performance, 'now', () => now)
+  t.teardown(() => clock.mock.restore())
+  return {
+    forward(ms) {
+      now += ms
     },
   }
 }

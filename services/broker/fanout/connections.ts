@@ -65,6 +65,7 @@ export class Connections implements ConnectionRegistry {
   readonly #wheel: Set<Connection>[] = Array.from({ length: SPOKES }, () => new Set())
   #spoke = 0
   #timers: NodeJS.Timeout[] = []
+  #turning = false
   #sweeping = false
   #allGone: (() => void) | undefined
 
@@ -77,7 +78,7 @@ export class Connections implements ConnectionRegistry {
   start(): void {
     const { stall } = this.#times
     this.#timers = [
-      setInterval(() => this.#turnWheel(), this.#turnMs).unref(),
+      setInterval(() => void this.#turnWheel(), this.#turnMs).unref(),
       setInterval(() => void this.#sweep(), Math.min(1000, stall / 4)).unref(),
     ]
   }
@@ -126,22 +127,28 @@ export class Connections implements ConnectionRegistry {
     return Math.max(MIN_TURN_MS, this.#times.heartbeat / SPOKES)
   }
 
-  /** One timer checks the heartbeats, their answers and the ages of all connections. */
-  #turnWheel(): void {
-    const now = Date.now()
+  /**
+   * One timer checks the heartbeats, their answers and the ages of all connections, in slices. While the node is too
+   * busy for that, the wheel stands.
+   */
+  async #turnWheel(): Promise<void> {
+    if (this.#turning) return
+    this.#turning = true
     const { heartbeat, heartbeatAnswer = HEARTBEAT_ANSWER_MS } = this.#times
     this.#spoke = (this.#spoke + 1) % SPOKES
-    for (const connection of this.#wheel[this.#spoke] ?? []) {
+    await visitInSlices(this.#wheel[this.#spoke] ?? [], connection => {
       const { endsAt } = connection
       // At its next turn it would be too old.
-      const isOld = endsAt !== 0 && now + heartbeat >= endsAt
+      const isOld = endsAt !== 0 && Date.now() + heartbeat >= endsAt
       if (isOld) connection.end(goElsewhere('the connection has reached its maximum age'))
       else connection.beat()
-    }
-    const turnsAgo = Math.min(SPOKES - 1, Math.ceil(heartbeatAnswer / this.#turnMs))
-    for (const connection of this.#wheel[(this.#spoke + SPOKES - turnsAgo) % SPOKES] ?? []) {
-      connection.cutIfSilent(now, heartbeatAnswer)
-    }
+    })
+    // One turn more: a slice of that turn may have been late.
+    const turnsAgo = Math.min(SPOKES - 1, Math.ceil(heartbeatAnswer / this.#turnMs) + 1)
+    await visitInSlices(this.#wheel[(this.#spoke + SPOKES - turnsAgo) % SPOKES] ?? [], connection => {
+      connection.cutIfSilent(Date.now(), heartbeatAnswer)
+    })
+    this.#turning = false
   }
 
   /** In slices: after an outage these may be all connections. */

@@ -1,15 +1,11 @@
 // Long work leaves the event loop free in between.
 
-import { mock } from 'node:test'
 import t from 'tap'
 import { visitInSlices } from '../../../services/broker/slices.ts'
-
-/** A clock that only the test moves. */
-let now = 0
-const clock = mock.method(performance, 'now', () => now)
-t.teardown(() => clock.mock.restore())
+import { stopPerformanceNow } from '../../support/stopped-clock.ts'
 
 t.test('all items are visited in order, with a turn of the event loop after each slice of 2 ms', async t => {
+  const clock = stopPerformanceNow(t)
   const turns: number[] = []
   const turn = () => void (turns.push(visited.length), (turning = setImmediate(turn)))
   const visited: number[] = []
@@ -17,7 +13,7 @@ t.test('all items are visited in order, with a turn of the event loop after each
   await visitInSlices(
     Array.from({ length: 8 }, (_, i) => i),
     item => {
-      now += 0.5
+      clock.forward(0.5)
       visited.push(item)
     },
   )

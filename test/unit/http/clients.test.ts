@@ -7,11 +7,9 @@ import t, { type Test } from 'tap'
 import type { Access } from '../../../services/broker/access/access.ts'
 import { ANONYMOUS, type Identity } from '../../../services/broker/access/identity.ts'
 import { Clients, DISCONNECTED, type Held } from '../../../services/http/clients.ts'
+import { stopPerformanceNow } from '../../support/stopped-clock.ts'
 
-/** A clock that only the test moves. */
-let now = 0
-const clock = mock.method(performance, 'now', () => now)
-t.teardown(() => clock.mock.restore())
+const clock = stopPerformanceNow(t)
 
 const turn = () => new Promise(resolve => setImmediate(resolve))
 
@@ -44,7 +42,7 @@ function fixture(t: Test, rights: Partial<Pick<Access, 'may'>> = {}) {
         channels: [channel],
         positionIn: () => undefined,
         end({ code, reason }) {
-          now += 1
+          clock.forward(1)
           ended.push(`${channel}: ${code} ${reason}`)
         },
         ...more,
@@ -71,7 +69,7 @@ t.test('clients are checked in slices, and by the newest rules if those change m
   const checked: string[] = []
   const { access, connect, ended } = fixture(t, {
     may: (_identity, _right, channel = '') => {
-      now += 1
+      clock.forward(1)
       checked.push(channel)
       return { allowed: channel !== forbidden } as ReturnType<Access['may']>
     },
@@ -97,7 +95,7 @@ t.test("a user's clients are looked for in slices", async t => {
   let looks = 0
   const bob = userNamed('bob', () => {
     looks++
-    now += 1
+    clock.forward(1)
   })
   for (const channel of ['a', 'b', 'c', 'd']) connect(channel, bob)
   connect('e', userNamed('ada'))
@@ -134,7 +132,7 @@ t.test("a user's clients are unsubscribed from a channel in slices", async t => 
   const { clients, connect, ended } = fixture(t)
   const dropped: string[] = []
   const drop = (channel: string) => {
-    now += 1
+    clock.forward(1)
     dropped.push(channel)
     return true
   }

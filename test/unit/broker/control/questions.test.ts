@@ -1,9 +1,9 @@
-import { mock } from 'node:test'
 import t, { type Test } from 'tap'
 import { answersOf } from '../../../../services/broker/control/channels.ts'
 import type { NodeInfo } from '../../../../services/broker/control/nodes.ts'
 import { type Answers, Questions } from '../../../../services/broker/control/questions.ts'
 import { LogUnavailable } from '../../../../services/broker/log/log.ts'
+import { stopPerformanceNow } from '../../../support/stopped-clock.ts'
 import { sharedLog, silent } from './shared-log.ts'
 
 type Items = Readonly<Record<string, number>>
@@ -123,9 +123,7 @@ t.test('an answer is bounded in bytes', async t => {
 })
 
 t.test('a node looks for items in slices, even if it finds none', async t => {
-  let now = 0
-  const clock = mock.method(performance, 'now', () => now)
-  t.teardown(() => clock.mock.restore())
+  const clock = stopPerformanceNow(t)
   const { questions } = await cluster(t, { a: {} })
   let looked = 0
   const turns = new Set<number>()
@@ -134,7 +132,7 @@ t.test('a node looks for items in slices, even if it finds none', async t => {
   t.teardown(() => clearImmediate(counting))
   questions.answer('channels', function* () {
     for (looked = 1; looked <= 6; looked++) {
-      now += 1
+      clock.forward(1)
       yield undefined
     }
   })

@@ -1,14 +1,12 @@
-import { mock } from 'node:test'
 import t from 'tap'
 import { CONTROL } from '../../../../services/broker/control/channels.ts'
 import { commandDraft, resend } from '../../../../services/broker/control/resend.ts'
 import { valueOf } from '../../../../services/broker/control/tail.ts'
+import { stopPerformanceNow } from '../../../support/stopped-clock.ts'
 import { sharedLog } from './shared-log.ts'
 
 t.test('revocations are compared with the log in slices', async t => {
-  let now = 0
-  const clock = mock.method(performance, 'now', () => now)
-  t.teardown(() => clock.mock.restore())
+  const clock = stopPerformanceNow(t)
   const log = sharedLog().view()
   const all = ['ada', 'bob', 'cleo', 'dan', 'eve'].map(user => ({ user, before: 1000, until: Infinity }))
   await log.append(
@@ -23,7 +21,7 @@ t.test('revocations are compared with the log in slices', async t => {
   function* known() {
     for (const each of all) {
       compared++
-      now += 1
+      clock.forward(1)
       yield each
     }
   }

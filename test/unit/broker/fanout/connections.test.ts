@@ -5,21 +5,18 @@ import t from 'tap'
 import type { Connection } from '../../../../services/broker/fanout/connection.ts'
 import { Connections } from '../../../../services/broker/fanout/connections.ts'
 import { FlushLoop } from '../../../../services/broker/fanout/flush-loop.ts'
-
-/** A clock that only the test moves. */
-let now = 0
-const clock = mock.method(performance, 'now', () => now)
-t.teardown(() => clock.mock.restore())
+import { stopPerformanceNow } from '../../../support/stopped-clock.ts'
 
 const turn = () => new Promise(resolve => setImmediate(resolve))
 
 t.test('connections are swept in slices, without those that have room again meanwhile', async t => {
+  const clock = stopPerformanceNow(t)
   mock.timers.enable({ apis: ['setInterval', 'Date'] })
   t.teardown(() => mock.timers.reset())
   const connections = new Connections(new FlushLoop(), { heartbeat: 25_000, stall: 30_000 })
   const swept: string[] = []
   const sweep = (name: string) => {
-    now += 1
+    clock.forward(1)
     swept.push(name)
   }
   const connection = (name: string) =>
@@ -54,4 +51,46 @@ t.test('connections are swept in slices, without those that have room again mean
   ])
   mock.timers.tick(1000)
   t.strictSame(swept, ['a stalled', 'b stalled'])
+})
+
+t.test('heartbeats are sent in slices, and the wheel stands until all are sent', async t => {
+  mock.timers.enable({ apis: ['setInterval', 'Date'] })
+  t.teardown(() => mock.timers.reset())
+  const clock = stopPerformanceNow(t)
+  const connections = new Connections(new FlushLoop(), {
+    heartbeat: 3200,
+    stall: 30_000,
+    heartbeatAnswer: 300,
+  })
+  const done: string[] = []
+  const act = (what: string) => {
+    clock.forward(1)
+    done.push(what)
+  }
+  for (const name of ['a', 'b', 'c']) {
+    const beat = () => act(`${name} beats`)
+    const cutIfSilent = () => act(`${name} is checked`)
+    connections.opened({ endsAt: 0, beat, cutIfSilent } as unknown as Connection)
+  }
+  connections.start()
+  t.teardown(() => connections.close())
+  const turnWheel = async (turns: number) => {
+    for (let i = 0; i < turns; i++) {
+      mock.timers.tick(100)
+      for (let turns = 0; turns < 4; turns++) await turn()
+    }
+  }
+  // Who has just come has the longest time until the first heartbeat.
+  await turnWheel(30)
+  done.splice(0)
+  mock.timers.tick(100)
+  t.strictSame(done, ['a beats', 'b beats'], 'then others have their turn')
+  mock.timers.tick(100)
+  t.equal(done.length, 2, 'the next turn waits for this one')
+  await turn()
+  t.strictSame(done.splice(0), ['a beats', 'b beats', 'c beats'])
+  await turnWheel(3)
+  t.strictSame(done, [], 'a client has 300 ms to answer, though its heartbeat came late in its turn')
+  await turnWheel(1)
+  t.strictSame(done, ['a is checked', 'b is checked', 'c is checked'])
 })
