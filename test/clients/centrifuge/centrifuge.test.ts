@@ -75,6 +75,7 @@ async function api(method: string, params: object): Promise<void> {
 /** Everything that the client can do, with a user and channels of its own. */
 async function run(t: Test, program: Program, name: string, protobuf: boolean): Promise<void> {
   const channel = `room:${name}`
+  const granted = `other:${name}`
   const token = (claims: object) => world.token({ sub: name, ...claims })
   const proxy = await startFaultyProxy(one.port)
   t.teardown(() => proxy.close())
@@ -97,6 +98,7 @@ async function run(t: Test, program: Program, name: string, protobuf: boolean): 
   const recovers = async (data: unknown) => {
     t.match(await client.next('subscribed', { channel }), { wasRecovering: true, recovered: true })
     t.match(await client.next('publication', { channel }), { data })
+    await client.next('subscribed', { channel: granted })
   }
 
   const stranger = begin(`${token({})}x`)
@@ -114,7 +116,6 @@ async function run(t: Test, program: Program, name: string, protobuf: boolean): 
   await client.next('subscribed', { channel })
   await client.order({ do: 'subscribe', channel: 'inbox:bob' })
   t.match(await client.next('unsubscribed', { channel: 'inbox:bob' }), { code: 103 }, 'the rules refuse it')
-  const granted = `other:${name}`
   const grant = (exp: number) =>
     signToken(world.hs, userClaims(name, { channel: granted, allow: ['sub', 'pub', 'hst'], exp }))
   await client.order({ do: 'subscribe', channel: granted, tokens: [grant(soon(3)), grant(soon(3600))] })
@@ -151,6 +152,7 @@ async function run(t: Test, program: Program, name: string, protobuf: boolean): 
   t.match(await client.next('connecting'), { code: 3001 }, 'a node that stops')
   await client.next('connected')
   t.match(await client.next('subscribed', { channel }), { recovered: true })
+  await client.next('subscribed', { channel: granted })
   await one.close()
   one = await start()
   await moveTo(one, () => api('publish', { channel, data: { n: 5 } }))
