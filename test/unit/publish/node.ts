@@ -108,6 +108,7 @@ function dataOf(json: string): string {
 export class Post {
   readonly request
   readonly answer: Promise<IncomingMessage>
+  readonly closed: Promise<void>
 
   constructor(port: number, path: string, headers: OutgoingHttpHeaders) {
     this.request = httpRequest({ port, host: '127.0.0.1', method: 'POST', path, headers })
@@ -115,14 +116,15 @@ export class Post {
       this.request.once('response', resolve)
       this.request.once('error', reject)
     })
+    this.closed = new Promise(resolve => this.request.once('close', () => resolve()))
     this.request.on('error', () => {})
     this.answer.catch(() => {})
   }
 
-  /** Writes a piece. Returns when the socket accepts more. */
+  /** Writes a piece. Returns when the socket accepts more, or is closed. */
   async write(text: string | Buffer): Promise<void> {
     if (this.request.write(text)) return
-    await new Promise(resolve => this.request.once('drain', resolve))
+    await Promise.race([new Promise(resolve => this.request.once('drain', resolve)), this.closed])
   }
 
   /** The whole response. */
