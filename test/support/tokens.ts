@@ -3,11 +3,15 @@
 import {
   constants,
   createHmac,
+  createPrivateKey,
+  createPublicKey,
   generateKeyPairSync,
   type KeyObject,
   randomBytes,
   sign as signData,
 } from 'node:crypto'
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 
 export interface TestKey {
   readonly kid: string
@@ -54,9 +58,25 @@ export function secretKey(
 function pairOf(alg: string): { publicKey: KeyObject; privateKey: KeyObject } {
   const namedCurve = CURVES[alg]
   if (namedCurve !== undefined) return generateKeyPairSync('ec', { namedCurve })
-  return alg === 'EdDSA'
-    ? generateKeyPairSync('ed25519')
-    : generateKeyPairSync('rsa', { modulusLength: 2048 })
+  return alg === 'EdDSA' ? generateKeyPairSync('ed25519') : rsaPair()
+}
+
+const RSA_KEYS = join(import.meta.dirname, '../../.cache/test-keys')
+let rsaPairs = 0
+
+/** An RSA pair that this process has not had. Pairs are kept for later processes, as each takes a quarter of a second. */
+function rsaPair(): { publicKey: KeyObject; privateKey: KeyObject } {
+  const path = join(RSA_KEYS, `${++rsaPairs}.pem`)
+  let privateKey: KeyObject
+  try {
+    privateKey = createPrivateKey(readFileSync(path))
+  } catch {
+    privateKey = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey
+    mkdirSync(RSA_KEYS, { recursive: true })
+    writeFileSync(`${path}.${process.pid}`, privateKey.export({ type: 'pkcs8', format: 'pem' }))
+    renameSync(`${path}.${process.pid}`, path)
+  }
+  return { publicKey: createPublicKey(privateKey), privateKey }
 }
 
 function signWith(alg: string, key: KeyObject, data: Buffer): Buffer {
