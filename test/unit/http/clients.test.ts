@@ -9,7 +9,7 @@ import { ANONYMOUS, type Identity } from '../../../services/broker/access/identi
 import { Clients, DISCONNECTED, type Held } from '../../../services/http/clients.ts'
 import { stopPerformanceNow } from '../../support/stopped-clock.ts'
 
-const clock = stopPerformanceNow(t)
+let clock: ReturnType<typeof stopPerformanceNow>
 
 const turn = () => new Promise(resolve => setImmediate(resolve))
 
@@ -65,6 +65,7 @@ function userNamed(name: string, looked = () => {}): Identity {
 }
 
 t.test('clients are checked in slices, and by the newest rules if those change meanwhile', async t => {
+  clock = stopPerformanceNow(t)
   let forbidden = ''
   const checked: string[] = []
   const { access, connect, ended } = fixture(t, {
@@ -91,6 +92,7 @@ t.test('clients are checked in slices, and by the newest rules if those change m
 })
 
 t.test("a user's clients are looked for in slices", async t => {
+  clock = stopPerformanceNow(t)
   const { clients, connect, ended } = fixture(t)
   let looks = 0
   const bob = userNamed('bob', () => {
@@ -108,6 +110,7 @@ t.test("a user's clients are looked for in slices", async t => {
 })
 
 t.test("a user's clients end in slices, without those that close or connect meanwhile", async t => {
+  clock = stopPerformanceNow(t)
   const { clients, connect, ended } = fixture(t)
   const ada = userNamed('ada')
   const all = ['a', 'b', 'c', 'd', 'e', 'f'].map(channel => connect(channel, ada))
@@ -129,6 +132,7 @@ t.test("a user's clients end in slices, without those that close or connect mean
 })
 
 t.test("a user's clients are unsubscribed from a channel in slices", async t => {
+  clock = stopPerformanceNow(t)
   const { clients, connect, ended } = fixture(t)
   const dropped: string[] = []
   const drop = (channel: string) => {
@@ -149,6 +153,7 @@ t.test("a user's clients are unsubscribed from a channel in slices", async t => 
 })
 
 t.test('no client of a revoked user stays, not even one that connects meanwhile', async t => {
+  clock = stopPerformanceNow(t)
   const { connect, ended, revoke, clients } = fixture(t)
   for (const channel of ['a', 'b', 'c']) connect(channel, userNamed('ada'))
   connect('d', userNamed('bob'))
@@ -167,6 +172,7 @@ t.test('no client of a revoked user stays, not even one that connects meanwhile'
 })
 
 t.test('what happens to users during a walk over the clients shares the next walk, in order', async t => {
+  clock = stopPerformanceNow(t)
   const { clients, connect, ended, revoke } = fixture(t)
   let looks = 0
   for (let i = 0; i < 10; i++)
@@ -188,6 +194,7 @@ t.test('what happens to users during a walk over the clients shares the next wal
 })
 
 t.test('clients whose credentials expire in the same second end in slices', async t => {
+  clock = stopPerformanceNow(t)
   mock.timers.enable({ apis: ['setInterval', 'Date'], now: 1_000_000 })
   t.teardown(() => mock.timers.reset())
   const { clients, connect, ended } = fixture(t)

@@ -1,6 +1,6 @@
 // HTTP/2 written by hand, for frames that no library would send.
 
-import { Raw } from './app.ts'
+import { Raw } from '../http/app.ts'
 
 /** Flags of a HEADERS frame that ends the headers and the stream. */
 const END_HEADERS_AND_STREAM = 0x05

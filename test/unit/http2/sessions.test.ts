@@ -8,7 +8,7 @@ import { Quota } from '../../../services/broker/limits/buckets.ts'
 import { startMemoryNode, type Node, type Settings } from '../../contract/node.ts'
 import { fresh } from '../../contract/wires.ts'
 import { until } from '../../support/until.ts'
-import { get, MALFORMED, RawSession, reset } from './http2-by-hand.ts'
+import { get, MALFORMED, RawSession, reset } from './by-hand.ts'
 
 async function nodeWith(t: Test, settings: Settings = {}): Promise<Node & { readonly h2cPort: number }> {
   const node = await startMemoryNode({ H2C_PORT: '0', ...settings })
