@@ -55,12 +55,12 @@ t.test('compose: nodes start with their settings, and have enough time to stop',
 })
 
 const without = spawnSync('docker-compose', ['version']).status === 0 ? {} : { skip: 'no docker-compose' }
-t.test('compose: docker-compose accepts it', without, async t => {
+t.test('compose: docker-compose accepts the file', without, async t => {
   const { PATH } = process.env
   execFileSync('docker-compose', ['config', '--quiet'], { cwd: ROOT, env: { PATH, ...SECRETS } })
   for (const name of Object.keys(SECRETS)) {
     const env = { PATH, ...SECRETS, [name]: '' }
-    t.not(spawnSync('docker-compose', ['config'], { cwd: ROOT, env }).status, 0, `not without ${name}`)
+    t.not(spawnSync('docker-compose', ['config'], { cwd: ROOT, env }).status, 0, `rejected without ${name}`)
   }
 })
 

@@ -1,4 +1,4 @@
-// A node yields everything that it looks at, so that its answers are made in slices.
+// A node yields every client and channel that it examines, so that answers are made in slices.
 
 import t from 'tap'
 import { answerQuestions } from '../../../services/admin/answers.ts'
@@ -20,7 +20,7 @@ function keysOf(clients: object[], channels: object[], type: string, asks: objec
   return [...(answers.get(type)?.(asks) ?? [])].map(entry => entry?.[0])
 }
 
-t.test('what was not asked for is yielded as undefined, and gets no id', async t => {
+t.test('items that were not requested are yielded as undefined, and get no id', async t => {
   const created: string[] = []
   const clients = ['ada', 'bob', 'ada'].map((user, i) => ({
     get id() {

@@ -1,5 +1,5 @@
 // The load generator reports the truth: against a server with known losses, duplicates and delays, the report of every
-// wire has exactly these.
+// wire counts exactly these.
 
 import fc from 'fast-check'
 import t from 'tap'

@@ -37,7 +37,7 @@ const costs: Costs = {
 
 const base: Demand = { ...DEFAULTS, clients: 1, size: 100 }
 
-/** Numbers from small to large, evenly spread over their powers of ten. */
+/** Numbers from small to large, evenly spread on a logarithmic scale. */
 const scale = (upto: number) =>
   fc.double({ min: 0, max: Math.log10(upto), noNaN: true }).map(power => Math.round(10 ** power))
 

@@ -1,4 +1,4 @@
-// `fanwire bench` that cannot measure reports the fault and what to do, and exits with a code.
+// If `fanwire bench` cannot measure, it reports the fault and what to do, and exits with a code.
 
 import { readFileSync } from 'node:fs'
 import { join, posix } from 'node:path'

@@ -46,7 +46,7 @@ const faulty = fc
     return { first, sequences }
   })
 
-/** Bytes that a wire may write before the data, which may contain half a marker. */
+/** Bytes that a wire may write before the data; they may contain half a marker. */
 const heads = fc.array(fc.constantFrom('', '\x81\x7e', 'id: m-1\ndata: ', '{"x":"@S@","data":', '@', '@S0'), {
   minLength: 1,
   maxLength: 7,

@@ -1,4 +1,4 @@
-// The reports of the transports' bench have the right choices and verdicts, and are well-formed with missing data.
+// The reports of the transports' bench have the right choices and verdicts, and are well-formed even with missing data.
 
 import t from 'tap'
 import type { CellResult, TransportsResult } from '../../../bench/transports/result.ts'
@@ -25,7 +25,7 @@ function verdictOn(claim: string, result: TransportsResult): string | undefined 
   return verdicts(result).find(each => each.claim.startsWith(claim))?.verdict
 }
 
-/** The rows of Markdown tables whose number of columns differs from their head. */
+/** The rows of Markdown tables that have another number of columns than the header row. */
 function badRows(text: string): string[] {
   let columns = 0
   return text.split('\n').filter(line => {

@@ -2,14 +2,14 @@
 
 import type { Cell, CellResult, Line, Quantiles, TransportsResult } from '../../../bench/transports/result.ts'
 
-/** Costs of a wire in the model; CPU in µs. */
+/** Costs of a wire in the model. */
 interface Costs {
-  /** CPU of a single delivery; below, of each that arrives together with another. */
+  /** CPU of a single delivery, µs. `more`: of each delivery that arrives together with another. */
   readonly delivery: number
   readonly more: number
-  /** CPU of a request, which is sent at every interval, or once per event (long-poll). */
+  /** CPU of a request, µs. Requests are sent at every interval, or once per event (long-poll). */
   readonly request?: number
-  /** Received bytes of a delivery; below, received bytes of a response, and sent bytes of a request. */
+  /** Received bytes of a delivery. `answer`: received bytes of a response; `ask`: sent bytes of a request. */
   readonly bytes: number
   readonly answer?: number
   readonly ask?: number
@@ -17,7 +17,7 @@ interface Costs {
   readonly p50: number
   /** Memory per client, KB. */
   readonly memory: number
-  /** Maximum deliveries per second of a core. */
+  /** Maximum deliveries per second on one core. */
   readonly ceiling: number
 }
 

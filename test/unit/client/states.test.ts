@@ -1,4 +1,4 @@
-// The table of the client's states equals the document, and a line follows it.
+// The table of the client's states equals the one in the document, and a line follows the table.
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -65,9 +65,9 @@ async function start(t: Test, more = ''): Promise<World> {
 t.test('the application is notified, signed with each secret', async t => {
   const { app, come } = await start(t)
   const socket = come('ann')
-  await until('she came', () => app.taken.length === 3)
+  await until('the connection is reported', () => app.taken.length === 3)
   socket.close()
-  await until('she went', () => app.taken.length === 6)
+  await until('the disconnect is reported', () => app.taken.length === 6)
   t.strictSame(
     app.taken.filter(each => !each.startsWith('client')),
     [
@@ -99,7 +99,7 @@ t.test('only the requested kinds are sent', async t => {
     `  - { url: "${few.url}", events: ["presence.joined"], channels: ["room:vip:*"] }`,
   )
   const sockets = [come('ann'), come('bob', 'room:vip:1')]
-  await until('both came', () => app.taken.filter(each => each.startsWith('presence')).length === 2)
+  await until('both have joined', () => app.taken.filter(each => each.startsWith('presence')).length === 2)
   await until('one', () => few.taken.length > 0)
   t.strictSame(few.taken, ['presence.joined room:vip:1 bob'])
   t.notOk('webhook-signature' in (few.messages[0]?.headers ?? {}), 'no signature without a secret')
@@ -117,7 +117,7 @@ t.test('a rejected delivery is retried, in order; 429 sets the delay', async t =
     response.end()
   }
   const sockets = [come('ann'), come('bob')]
-  await until('it is logged', async () => {
+  await until('the failure is shown', async () => {
     const { body } = await admin('')
     return JSON.stringify(body).includes('"failing":"')
   })
@@ -128,7 +128,7 @@ t.test('a rejected delivery is retried, in order; 429 sets the delay', async t =
   for (const socket of sockets) socket.terminate()
 })
 
-t.test('410 stops it, and a replay resumes from there', async t => {
+t.test('410 stops a webhook, and a replay restarts it from a cursor', async t => {
   const { app, come, admin } = await start(t)
   app.answer = response => {
     response.statusCode = 410
@@ -149,7 +149,7 @@ t.test('410 stops it, and a replay resumes from there', async t => {
   t.equal((await admin(`/${hook?.id}/replay`, { cursor: 'earliest' })).status, 202)
   await until('all', () => app.taken.length === 3)
   t.equal(tries, 1)
-  await until('it is there', async () => {
+  await until('the replay is complete', async () => {
     const [shown] = (await admin('')).body.webhooks
     return shown?.behind === 0
   })
@@ -169,7 +169,7 @@ t.test('a change of the rules applies to webhooks', async t => {
 t.test('a gap is reported if the log of lives has dropped events', async t => {
   const { app, come, admin } = await start(t)
   const socket = come('ann')
-  await until('she came', () => app.taken.length === 3)
+  await until('the connection is reported', () => app.taken.length === 3)
   const [hook] = (await admin('')).body.webhooks
   const lost = Array.from({ length: 16 }, () => 'lost-7').join()
   t.equal((await admin(`/${hook?.id}/replay`, { cursor: lost })).status, 202)
@@ -213,10 +213,10 @@ t.test(
     }
     const first = await start()
     await come(first, 'ann')
-    await until('she came', () => app.taken.includes('presence.joined room:1 ann'))
+    await until('the join is reported', () => app.taken.includes('presence.joined room:1 ann'))
     app.answer = response => response.writeHead(503).end()
     for (let i = 0; i < 20; i++) await come(first, `user${i}`)
-    await until('it was tried', () => app.messages.some(({ body }) => body.includes('user')))
+    await until('a delivery was tried', () => app.messages.some(({ body }) => body.includes('user')))
     await first.close()
     const second = await start()
     t.teardown(() => second.close())

@@ -85,13 +85,13 @@ t.test('clients are checked in slices, and by the newest rules if those change m
   access.emit('rules')
   connect('g')
   while (ended.length === 0) await turn()
-  t.strictSame(ended, ['a: 4403 may not read a any more'], 'under the newest rules alone')
+  t.strictSame(ended, ['a: 4403 may not read a any more'], 'only the newest rules apply')
   while (checked.length < 'abgcdefabcdefg'.length) await turn()
   t.strictSame(checked.join(''), 'abgcdefabcdefg')
   t.equal(ended.length, 1)
 })
 
-t.test("a user's clients are looked for in slices", async t => {
+t.test("a user's clients are searched for in slices", async t => {
   clock = stopPerformanceNow(t)
   const { clients, connect, ended } = fixture(t)
   let looks = 0
@@ -171,7 +171,7 @@ t.test('no client of a revoked user stays, not even one that connects meanwhile'
   t.equal(clients.size, 1)
 })
 
-t.test('what happens to users during a walk over the clients shares the next walk, in order', async t => {
+t.test('revocations and ends during a walk over the clients share the next walk, in order', async t => {
   clock = stopPerformanceNow(t)
   const { clients, connect, ended, revoke } = fixture(t)
   let looks = 0

@@ -253,7 +253,7 @@ t.test('a request that does not arrive in time is 408', async t => {
   t.match(raw.text, /^HTTP\/1.1 408 .*FW_REQUEST_TIMEOUT/s)
 })
 
-t.test('garbage in the middle of an answer ends it without a message', async t => {
+t.test('garbage that arrives during an answer ends the answer without a message', async t => {
   const { app } = await startApp(t, {
     routes(app) {
       app.get('/v1/hold', (_request, reply) => {

@@ -45,7 +45,7 @@ t.test('guard: an error thrown by a socket listener ends that socket only', asyn
   second.destroy()
 })
 
-/** Keeps all threads that inflate busy, so that nothing is inflated before they are done. */
+/** Occupies all inflating threads, so that nothing else is inflated until they are free. */
 function busyThreads(): Promise<unknown> {
   const threads = Array.from({ length: 4 }, () => promisify(pbkdf2)('x', 'y', 200_000, 32, 'sha256'))
   return Promise.all(threads)
@@ -155,7 +155,7 @@ t.test('served-socket: a client is reported gone once, at its close frame or at 
     let gone = 0
     whenGone(socket, () => gone++)
     const closed = once(socket, 'close')
-    // It does not notice that the server ends the connection.
+    // The client does not notice that the server ends the connection.
     raw.socket.pause()
     leave(raw)
     await until('it has gone', () => gone === 1)

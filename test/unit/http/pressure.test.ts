@@ -7,7 +7,7 @@ import { Pressure } from '../../../services/http/pressure.ts'
 const calm = { delay: 0, rss: 0, heap: 0 }
 const late = { ...calm, delay: 1001 }
 
-t.test('one long pause is not pressure; several in a row are, until as many are well below', async t => {
+t.test('one long pause is not pressure; four in a row are, until four are well below the limit', async t => {
   const pressure = new Pressure({ maxLoopDelay: 1000, maxRss: 100 })
   const causes = (...looks: (typeof calm)[]) =>
     looks.map(look => {

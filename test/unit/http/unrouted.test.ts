@@ -36,7 +36,7 @@ t.test("H4: a request line with another version than the connection's is 400", a
   t.equal(node.hub.stats().readers, 0)
 })
 
-t.test('H4: such a request is counted with the connections', async t => {
+t.test('H4: the connection of such a request counts towards the limit', async t => {
   const own = await startMemoryNode({ MAX_CONNECTIONS: '1' })
   t.teardown(() => own.close())
   const first = new Raw(own.port).send(`GET /healthz HTTP/1.1\r\n${HOST}\r\n`)

@@ -6,6 +6,7 @@ import { Raw } from '../http/app.ts'
 const END_HEADERS_AND_STREAM = 0x05
 const ACK = 0x01
 const [DATA, HEADERS, RST_STREAM, SETTINGS, PING] = [0, 1, 3, 4, 6]
+/** Length of the head of a frame, bytes. */
 const FRAME_HEAD = 9
 
 /** A frame (RFC 9113 section 4.1). */

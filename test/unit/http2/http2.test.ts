@@ -309,7 +309,7 @@ async function shown(port: number, ciphers?: string): Promise<string> {
 }
 
 t.test('a changed certificate is used for new connections; open ones continue', async t => {
-  // As in Kubernetes: the files are links through a link to a folder, and that link is replaced.
+  // As in Kubernetes: the files are symlinks through a symlink to a folder, and the latter is replaced.
   const folder = temporaryFolder()
   makeCertificate(join(folder, '1'))
   makeCertificate(join(folder, '2'))

@@ -113,7 +113,7 @@ t.test('S7: a client that resets requests endlessly is cut, and its address bloc
   let taken = 0
   for (let cut = false; !cut;) {
     const session = opened(t, node)
-    // Of more than 1,000 on one session HTTP/2's own library makes an end.
+    // After more than 1,000 resets on one session, nghttp2 ends the session by itself.
     for (let stream = 1; stream < 600 && !cut;) {
       const streams = Array.from({ length: 60 }, () => (stream += 2) - 2)
       session.send(...streams.flatMap(each => [get(each, '/v1/poll?channel=a'), reset(each)]))
@@ -132,7 +132,7 @@ t.test('S7: a client that resets requests endlessly is cut, and its address bloc
 
   served.send(get(3, '/v1/poll?channel=a'))
   await until('another address is served', () => served.answered.includes(3))
-  t.equal((await node.get('/v1/poll?channel=a')).status, 200, 'and HTTP/1.1')
+  t.equal((await node.get('/v1/poll?channel=a')).status, 200, 'HTTP/1.1 is served')
   await until('after a while the client may reconnect', async () => {
     const back = opened(t, node).send(get(1, '/v1/poll?channel=a'))
     await until('it is answered or cut', () => back.answered.length > 0 || back.raw.socket.closed)
@@ -158,7 +158,7 @@ t.test(
 
 t.test('S7: answered streams may be closed at any rate', async t => {
   const node = await nodeWith(t)
-  // Of more than 1,000 on one session HTTP/2's own library makes an end.
+  // After more than 1,000 resets on one session, nghttp2 ends the session by itself.
   for (let sessions = 0; sessions < 3; sessions++) {
     const session = opened(t, node)
     for (let stream = 1; stream < 1000;) {
@@ -182,7 +182,7 @@ t.test('S7: an address may open a limited number of sessions', async t => {
     if (session.raw.socket.bytesRead > 0) begun++
     session.close()
   }
-  // Without a pause, in which the quota of the address would grow.
+  // Opens sessions without a pause, in which the address's quota would grow.
   for (let asked = 0; begun === asked; asked += 50) await Promise.all(Array.from({ length: 50 }, begin))
   t.ok(begun >= 2000, `${begun}`)
   await until('after a while the address may open sessions again', async () => {

@@ -24,7 +24,7 @@ t.test('a node prints where it listens in one line, and is ready by then', async
   t.teardown(() => node.kill())
   t.equal((await fetch(`${node.url}/readyz`)).status, 200)
   const lines = node.logs.map(line => JSON.parse(line))
-  t.equal(lines.length, 1, 'one line, which is JSON without a terminal')
+  t.equal(lines.length, 1, 'one line, which is JSON if there is no terminal')
   t.match(lines[0], {
     level: 30,
     address: node.url,
@@ -97,7 +97,7 @@ t.test('a connection at its maximum age is ended on every wire, with a reason', 
   t.equal((await node.stop()).code, 0)
 })
 
-t.test('SIGINT stops it too, at once without clients', async t => {
+t.test('SIGINT stops a node too, at once if it has no clients', async t => {
   const node = await startNode()
   t.strictSame(await node.stop('SIGINT'), { code: 0, signal: null })
 })
@@ -159,7 +159,7 @@ t.test('clients with an invalid upgrade are answered like all others', async t =
   await raw.ended
 })
 
-t.test('a second signal ends it at once', async t => {
+t.test('a second signal ends the node at once', async t => {
   const node = await startNode({ args: ['--drain', '1h'] })
   t.teardown(() => node.kill())
   const readers = await Promise.all(
@@ -172,7 +172,7 @@ t.test('a second signal ends it at once', async t => {
   t.match(node.logs.at(-1), /second SIGTERM: exiting at once/)
 })
 
-t.test('a signal that also arrives by npm counts as one: readers receive their goodbyes', async t => {
+t.test('a signal that npm also forwards counts once: readers receive their goodbyes', async t => {
   const node = await startNode({ args: ['--drain', '200ms'] })
   t.teardown(() => node.kill())
   const reader = new Reading(await fetch(`${node.url}/v1/sse?channel=news`))
@@ -249,7 +249,7 @@ t.test('a port in use is reported in one line', async t => {
   t.match(output, new RegExp(`^fanwire: port ${port} of 127.0.0.1 is in use: .*PORT.*$`))
 })
 
-t.test('a host that is not of this machine is reported in one line', async t => {
+t.test('a host that is no address of this machine is reported in one line', async t => {
   for (const HOST of ['192.0.2.1', 'no-such-name.invalid']) {
     const { code, output } = await runNode({ env: { HOST, FANWIRE_INSECURE: '1' } })
     t.equal(code, 1)

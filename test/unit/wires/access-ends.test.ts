@@ -1,5 +1,5 @@
-// What each wire tells a client whose token, or grant of the application, has expired or was revoked, that an administrator
-// disconnects, or that may not read its channel any more: docs/protocol.md#when-access-ends.
+// What each wire sends to a client whose access ends: its token, or the application's grant, expired or was revoked, an
+// administrator disconnected it, or it may no longer read its channel (docs/protocol.md#when-access-ends).
 
 import { once } from 'node:events'
 import { type IncomingMessage, request } from 'node:http'
@@ -14,7 +14,7 @@ import { stopClock } from '../../support/stopped-clock.ts'
 import { until } from '../../support/until.ts'
 import { startApplication } from '../hooks/application.ts'
 
-/** Something that a client holds open. `ended` resolves with the last that it receives. */
+/** Something that a client holds open. `ended` resolves with the last message that the client receives. */
 interface Reader {
   readonly ended: Promise<string>
 }
@@ -98,7 +98,7 @@ const CONNECT: Readonly<Record<string, Connect>> = {
     })
     return { ended: Promise.race([pushed, end.then(({ code, reason }) => `${code} ${reason}`)]) }
   },
-  /** Signed in as the user; tokens are not known here. */
+  /** Signs in as the user, because the Pusher wire has no tokens. */
   async pusher(t, { port }) {
     const client = new WebSocket(`ws://127.0.0.1:${port}/app/key?protocol=7`)
     t.teardown(() => client.terminate())
@@ -112,7 +112,7 @@ const CONNECT: Readonly<Record<string, Connect>> = {
   },
 }
 
-/** Requests that are answered at once: as the next request is, on each of the other wires. */
+/** Requests that are answered at once, like the next request on each of the other wires. */
 const AFTERWARDS = {
   poll: (node: Node, token: string) => answered(node, `/v1/poll?channel=${CHANNEL}`, token),
   refresh: async (node: Node, token: string) => {
@@ -125,7 +125,7 @@ const AFTERWARDS = {
 const invalid = (message: string) => `401 | ${CHALLENGE}, error="invalid_token" | FW_UNAUTHORIZED ${message}`
 const close = (code: number, reason: string) => JSON.stringify({ close: { code, reason, retry: 1000 } })
 
-/** The words of the wires for a close reason. */
+/** The text that each wire sends for a close reason. */
 function words(code: number, reason: string, refusal: string): Record<string, string> {
   return {
     'long-poll': refusal,
@@ -140,14 +140,14 @@ function words(code: number, reason: string, refusal: string): Record<string, st
 }
 
 interface Case {
-  /** The application decides about the channel: it grants it for `SHORT_MS`. */
+  /** Whether the application decides on the channel, and grants it for `SHORT_MS`. */
   readonly asks?: true
   readonly act: (node: Node, world: ClosedWorld) => unknown
   readonly ends: Readonly<Record<string, string>>
   readonly afterwards: Readonly<Record<keyof typeof AFTERWARDS, string | RegExp>>
 }
 
-/** How long the token opens connections, ms: the leeway begins after it. */
+/** How long the token opens connections, ms. The leeway begins afterwards. */
 const SHORT_MS = 2000
 const FORBIDDEN = `403 | ${CHALLENGE}, error="insufficient_scope"`
 

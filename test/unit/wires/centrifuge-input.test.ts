@@ -192,7 +192,7 @@ t.test('commands over HTTP: those without a session are rejected', async t => {
   t.match([answer.status, await answer.json()], [404, { error: { code: 'FW_NOT_FOUND' } }])
 })
 
-/** A client over HTTP, and how other nodes pass commands on to it. */
+/** A client over HTTP, to which `pass` relays commands as other nodes do. */
 async function emulated() {
   const { body } = await post('/connection/http_stream', '{"id":1,"connect":{}}')
   const lines: string[] = []
@@ -205,7 +205,7 @@ async function emulated() {
   const { session, node: id } = JSON.parse(lines[0] as string).connect as { session: string; node: string }
   return {
     lines,
-    /** Its response has ended, or was cut. */
+    /** Resolves when the client's response has ended, or was cut. */
     done,
     async pass(...commands: string[]) {
       const data = Buffer.from(commands.join('\n')).toString('base64')
@@ -242,7 +242,7 @@ t.test('commands over HTTP: at most 64 messages from other nodes wait for a busy
   })
   await other.pass('{"id":2,"ping":{}}')
   await until('other clients are not affected', () => other.lines.length === 2)
-  t.equal(busy.lines.length, 1, 'nor is the one with 64')
+  t.equal(busy.lines.length, 1, 'nor is the client with 64 messages')
   log.append = append
   for (const release of held) release()
   await until('they are answered', () => busy.lines.length === 1 + 64 + 64)

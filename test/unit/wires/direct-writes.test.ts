@@ -12,9 +12,11 @@ import { Random } from '../../support/random.ts'
 import { until } from '../../support/until.ts'
 
 const STREAMS = WIRES.filter(({ name }) => ['ws', 'sse', 'stream'].includes(name))
+/** Number of clients in total. */
 const CLIENTS = 240
 /** Number of clients in parallel. */
 const AT_ONCE = 60
+/** Limit of the random length of a published text, characters. */
 const LONGEST = 50_000
 /** Number of clients in a process that is killed. */
 const MANY = 150

@@ -1,4 +1,4 @@
-// Durable Streams, with invalid input: each gets a status and a code, and the node goes on.
+// Durable Streams, with invalid input: each request gets a status and a code, and the node continues.
 
 import t, { type Test } from 'tap'
 import { startMemoryNode } from '../../contract/node.ts'

@@ -1,4 +1,4 @@
-// An erased event on every protocol: none gives its data any more, live, by history, or from a cache.
+// An erased event: no protocol returns its data any more, whether live, from the history, or from a cache.
 
 import { DurableStream } from '@durable-streams/client'
 import t from 'tap'
@@ -105,7 +105,7 @@ t.test('Centrifuge: recovery, history, and the server API', async t => {
 })
 
 t.test(
-  'Pusher: a cache channel whose last event was erased misses it; a client does not resume to one',
+  'Pusher: a cache channel whose last event was erased reports a miss; no client resumes to an erased event',
   async t => {
     const channel = 'cache-erased'
     await pusher.server.trigger(channel, 'update', 'before')

@@ -9,7 +9,7 @@ const ruled = await startHub({}, { default: { subscribe: 'token', publish: 'nobo
 t.teardown(() => Promise.all([node.close(), ruled.node.close()]))
 
 const KB_64 = 64 * 1024
-/** Everything, signed with another key of the same name. */
+/** A token that grants everything, signed with another key of the same name. */
 const FORGED = signToken(secretKey('HS256', 'hub', {}, 'x'.repeat(32)), {
   mercure: { publish: ['*'], subscribe: ['*'] },
 })

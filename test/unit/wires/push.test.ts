@@ -155,7 +155,7 @@ t.test('a push that the client refuses is named, so that it can be fetched', asy
   held.on('data', data => {
     text += data
   })
-  await until('it stands', () => text.includes('"open"'))
+  await until('the stream is open', () => text.includes('"open"'))
   const ids: string[] = []
   for (let i = 0; i < 50; i++) ids.push(...(await node.append(channel, `${i}`)))
   await until('all are named', () => text.includes(ids.at(-1) ?? ''))
@@ -185,7 +185,7 @@ t.test("several held streams of a session share the client's push limit", async 
       texts[i] += data
     })
   }
-  await until('all stand', () => texts.every(text => text.includes('"open"')))
+  await until('all are open', () => texts.every(text => text.includes('"open"')))
   for (const channel of channels) await node.append(channel, ...new Array<string>(200).fill('1'))
   await until('all pushes have arrived', () => came === 600)
   t.ok(most <= 10, `${most} at a time`)
@@ -215,7 +215,7 @@ t.test('unread pushes pause the reader and use no memory', async t => {
   await until('it has left', () => node.hub.readers(channel) === 0 && node.hub.connections.full.size === 0)
 })
 
-t.test('a client with as many pushes in flight as it gets can still send requests', async t => {
+t.test('a client with the maximum number of pushes in flight can still send requests', async t => {
   const channel = fresh()
   // Pushes stay in flight until the client reads them.
   const over2 = await session({ initialWindowSize: 1000 })
@@ -230,7 +230,7 @@ t.test('a client with as many pushes in flight as it gets can still send request
   await until('it reads', () => node.hub.readers(channel) === 1)
   await node.append(channel, ...new Array<string>(200).fill(`"${'x'.repeat(2000)}"`))
   await until('the reader is paused', () => node.hub.connections.full.size === 1)
-  // The other half of the streams that the node allows, but the held one.
+  // The other half of the streams that the node allows, except the held one.
   const answers = await Promise.all(Array.from({ length: 49 }, () => ask(over2, { ':path': '/healthz' })))
   t.ok(answers.every(({ status }) => status === 200))
   t.equal(unread, 50)

@@ -1,5 +1,5 @@
-// Pusher: invalid input is answered with a Pusher code or a status, and the node continues. The access rules apply as on
-// other wires.
+// Pusher: invalid input is answered with a Pusher code or a status, and the node continues. The access rules apply as
+// on other wires.
 
 import { createHmac, hash } from 'node:crypto'
 import { once } from 'node:events'
@@ -349,7 +349,7 @@ t.test(
       return once(socket, 'close')
     })
     await until('they are connected', () => clients.size === ends.length)
-    // By the node's clock it takes 2 ms to end a client.
+    // By the node's clock, ending a client takes 2 ms.
     const { now } = performance
     let ended = 0
     mock.method(performance, 'now', () => now.call(performance) + 2 * ended)

@@ -129,7 +129,7 @@ t.test('presence reports members, joins and leaves; a user with several clients 
   t.equal(events(ann.received, 'pusher_internal:member_added').length, 1, 'no member is notified of itself')
 })
 
-/** A client by hand, and the node's end of its connection. */
+/** A client that sends raw frames, and the node's end of its connection. */
 async function byHand() {
   const connected = once(node.app.server, 'connection')
   const raw = handshake(node, `/app/${APP.key}?protocol=7`)
@@ -140,7 +140,7 @@ async function byHand() {
   return { raw, socket, socketId, send }
 }
 
-t.test('after the close frame of a client, counts and members are without it', async t => {
+t.test('after its close frame, a client is neither counted nor a member', async t => {
   const { raw, socket, socketId, send } = await byHand()
   send('subscribe', {
     channel: 'presence-left',
@@ -149,7 +149,7 @@ t.test('after the close frame of a client, counts and members are without it', a
   await raw.until(/subscription_succeeded/)
   const channel = async () => (await server.get({ path: '/channels/presence-left' })).json()
   t.match(await channel(), { occupied: true, subscription_count: 1, user_count: 1 })
-  // Its leave is stored when somebody waits for that.
+  // The client's leave is stored only once somebody waits for it.
   const { presence } = node.app.fanwire
   const append = node.log.append.bind(node.log)
   const settled = presence.settled.bind(presence)
@@ -168,15 +168,15 @@ t.test('after the close frame of a client, counts and members are without it', a
     Object.assign(node.log, { append })
     Object.assign(presence, { settled })
   })
-  // It does not end its TCP connection.
+  // The client does not end its TCP connection.
   raw.socket.pause()
   raw.send(frame(0x88, ''))
   let state = { occupied: true, user_count: 1 }
-  await until('it has gone', async () => {
+  await until('the client has left', async () => {
     state = (await channel()) as typeof state
     return !state.occupied
   })
-  t.equal(state.user_count, 0, 'no count is older than another')
+  t.equal(state.user_count, 0, 'the counts are of the same time')
   t.notOk(socket.destroyed)
   raw.close()
 })

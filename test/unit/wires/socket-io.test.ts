@@ -375,7 +375,7 @@ t.test('publish needs a configured key, in auth or a header; other commands do n
   }
 })
 
-t.test('a connection is limited in its channels', async t => {
+t.test('the number of channels of a connection is limited', async t => {
   const client = await connect([1, 2, 3, 4, 5].map(fresh), keyed)
   const extra = fresh()
   t.equal((await client.ask('subscribe', { channel: extra })).error?.code, 'FW_TOO_MANY_CHANNELS')
@@ -677,14 +677,14 @@ t.test('a client that stops polling receives a stall error later, and is cut', a
   await post(own, sid, `421["subscribe",{"channel":"${channel}"}]`)
   await own.append(channel, '1')
   await until('it receives a goodbye', () => own.hub.connections.leaving.size === 1)
-  t.match((await polls(own, sid)).body, /^431\[\{"ok":/, 'what waited')
+  t.match((await polls(own, sid)).body, /^431\[\{"ok":/, 'the pending answer arrives first')
   t.match((await polls(own, sid)).body, /^42\["close",\{"code":4001,/)
-  await until('and gone', () => connections(own) === 0)
+  await until('it is cut', () => connections(own) === 0)
   const never = await session(own)
   await post(own, never, `421["subscribe",{"channel":"${channel}"}]`)
   await own.append(channel, '1')
   await until('the other receives a goodbye', () => own.hub.connections.leaving.size === 1)
-  await until('and is cut', () => connections(own) === 0)
+  await until('the other is cut', () => connections(own) === 0)
 })
 
 // Stopping --------------------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ t.test('a client that answers no ping is cut, one that answers stays', async t =
   const node = await nodeWith(t, { HEARTBEAT: '200ms' }, { heartbeatAnswer: 300 })
   const silent = await connect(node, { channels: ['a'] }, { autoPong: false })
   const answers = await connect(node, { channels: ['a'] })
-  // The clock goes on only between turns of the event loop: an answer is not late because the machine is busy.
+  // The clock advances only between turns of the event loop: an answer is not late because the machine is busy.
   await until('it is gone', () => {
     clock.forward(10)
     return node.hub.stats().readers === 1
@@ -79,7 +79,7 @@ t.test('a client that answers no ping is cut, one that answers stays', async t =
 
 // Close frames ------------------------------------------------------------------------------------------------
 
-// A client that has sent one has gone, on each wire that speaks WebSocket, even if its TCP connection lasts.
+// On each WebSocket wire, a client that has sent a close frame has left, even if its TCP connection is open.
 
 const node = await startMemoryNode({ CENTRIFUGE: '1', PUSHER_APPS: appsFile() })
 t.teardown(() => node.close())
@@ -100,12 +100,12 @@ for (const [wire, path] of Object.entries(PATHS)) {
       const connected = once(node.app.server, 'connection')
       const raw = handshake(node, path)
       const [socket] = (await connected) as [Socket]
-      await until('it is a connection', () => [...node.hub.connections].length === 1)
-      // It does not notice that the node ends the connection, and so does not end it either.
+      await until('the node has the connection', () => [...node.hub.connections].length === 1)
+      // The client does not notice that the node ends the connection, and so does not end it either.
       raw.socket.pause()
       raw.send(bytes)
-      await until('it has gone', () => [...node.hub.connections].length === 0)
-      t.notOk(socket.destroyed, 'its connection lasts')
+      await until('the client has left', () => [...node.hub.connections].length === 0)
+      t.notOk(socket.destroyed, 'the TCP connection stays open')
       raw.socket.resume()
       await raw.ended
       t.equal(codeOf(raw.text), name === 'a close frame' ? 1000 : 1002)

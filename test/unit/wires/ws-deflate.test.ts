@@ -67,7 +67,7 @@ t.test('an offer is accepted, always without context takeover', async t => {
   t.same(new Set(asked?.split('; ')), new Set([...AGREED.split('; '), 'server_max_window_bits=15']))
 })
 
-t.test('an unsupported offer is declined, and the connection continues without', async t => {
+t.test('an unsupported offer is declined, and the connection continues uncompressed', async t => {
   for (const offers of [
     '',
     'permessage-deflate; server_max_window_bits=14',

@@ -1,4 +1,4 @@
-// The share of a turn of the event loop that a client gets which sends as fast as it can.
+// The share of a turn of the event loop that a client gets if it sends as fast as it can.
 
 import { setImmediate as turn } from 'node:timers/promises'
 import { deflateRawSync } from 'node:zlib'

@@ -58,7 +58,7 @@ t.test('the ok of a subscribe has the cursor, and precedes the first event', asy
     t.same(asked, { ref: 1, ok: { channel, cursor: stands === 'earliest' ? at(first, 0) : stands } })
     head = (await node.append(channel, '"next"'))[0] ?? ''
     await until('the event', () => client.log.some(text => text.includes(`"${head}"`)))
-    t.match(client.log[from], '"ok"', 'the first of all')
+    t.match(client.log[from], '"ok"', 'the ok precedes the event')
     t.same(await client.ask({ ref: 2, unsubscribe: channel }), { ref: 2, ok: { channel, cursor: head } })
   }
 })
@@ -300,7 +300,7 @@ t.test('publish needs a configured key; other commands do not', async t => {
   t.match(large, { ref: 1, error: { code: 'FW_TOO_LARGE' } })
 })
 
-t.test('a connection is limited in its channels, and one more is rejected', async t => {
+t.test('the number of channels of a connection is limited, and one more is rejected', async t => {
   const client = await connect({ channels: [fresh(), fresh()] }, keyed)
   const channels = Array.from({ length: 3 }, fresh)
   for (const channel of channels) t.ok((await client.ask({ subscribe: channel })).ok)

@@ -37,7 +37,7 @@ t.test('a revocation time is only ever raised, in whatever order nodes receive i
   }
 })
 
-t.test('a full table drops expired entries, and turns the oldest into one for all users', async t => {
+t.test('a full table drops expired entries, and merges the oldest into one for all users', async t => {
   const table = createRevocations(10)
   table.revoke('gone', T, 1)
   for (let i = 0; i < 10; i++) table.revoke(`user${i}`, T + i * 1000)

@@ -117,7 +117,7 @@ t.test('times have a leeway of 10 s', async t => {
   }
 })
 
-t.test('a connection ends at expire_at, without it at exp, and with 0 never', async t => {
+t.test('a connection ends at expire_at, or at exp without one; an expire_at of 0 means never', async t => {
   const ends = (more: Record<string, unknown>) => {
     const result = TOKENS.verify(hs(more), NOW)
     return result.ok ? result.identity.connectionEndsAt : result.reason
@@ -446,7 +446,7 @@ function json(value: unknown): string {
   }
 }
 
-t.test('any input gets a result, and none without a key is accepted', async () => {
+t.test('every input gets a result, and is rejected unless a known key signed it', async () => {
   const stranger = testKey('HS256', 'hs')
   fc.assert(
     fc.property(strange(stranger), token => {

@@ -161,14 +161,14 @@ t.test('revocations that the log lost are sent again, once, and reach a node tha
     await control.open()
     t.teardown(() => control.close())
   }
-  // The log has one of the revocations, and could not be read at first.
+  // The log already has one of the revocations, and one node cannot read the log at first.
   await log.append(CONTROL, [draftOf('revoke', { user: 'u7', before: 7 })])
   const [broken] = views
   if (broken) broken.broken = new LogUnavailable('away')
   await Promise.all(views.map(view => view.lose(CONTROL)))
-  await until('one node has sent it', async () => (await log.state(CONTROL)).count === 1201)
+  await until('one node has sent the revocations', async () => (await log.state(CONTROL)).count === 1201)
   if (broken) broken.broken = undefined
-  await until('the other node reads it', () => broken?.reads === 2)
+  await until('the other node reads the revocations', () => broken?.reads === 2)
   const later = listening(view())
   await later.control.open()
   t.teardown(() => later.control.close())

@@ -140,7 +140,7 @@ t.test('a node looks for items in slices, even if it finds none', async t => {
   t.ok(turns.has(2) && turns.has(4), 'others had their turn in between')
 })
 
-t.test('concurrent questions do not mix up answers, and follow nothing afterwards', async t => {
+t.test('concurrent questions do not mix up answers, and leave no feed open', async t => {
   const { questions, log } = await cluster(t, { a: { x1: 1, y1: 1 }, b: { x2: 2 } })
   const before = log.follows
   const [x, y] = await Promise.all([

@@ -19,7 +19,7 @@ export interface View extends ChannelLog {
   follows: number
   /** Number of successful reads that reached the head. */
   reads: number
-  /** Notifies all feeds of this view that the events in between are lost. */
+  /** Reports a gap to this view's feed of the channel, as if events were lost. */
   lose(channel: string): Promise<void>
 }
 

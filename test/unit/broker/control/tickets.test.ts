@@ -3,6 +3,7 @@ import { ticketsOf } from '../../../../services/broker/control/channels.ts'
 import { LogTickets } from '../../../../services/broker/control/tickets.ts'
 import { sharedLog } from './shared-log.ts'
 
+/** Idempotency window, ms. */
 const WINDOW = 60_000
 
 function world({ idempotencyWindow = WINDOW } = {}) {

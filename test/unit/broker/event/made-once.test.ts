@@ -1,4 +1,4 @@
-// What is made of events is made once, and is bounded, whatever the number of events.
+// Each form of an event is made once, and the memory of all forms is bounded.
 
 import t from 'tap'
 import { encodeEvent, type LogEvent } from '../../../../services/broker/event/event.ts'

@@ -9,7 +9,7 @@ import { stopPerformanceNow } from '../../../support/stopped-clock.ts'
 
 const turn = () => new Promise(resolve => setImmediate(resolve))
 
-t.test('connections are swept in slices, without those that have room again meanwhile', async t => {
+t.test('connections are swept in slices, except those whose socket has room again by then', async t => {
   const clock = stopPerformanceNow(t)
   mock.timers.enable({ apis: ['setInterval', 'Date'] })
   t.teardown(() => mock.timers.reset())
@@ -53,7 +53,7 @@ t.test('connections are swept in slices, without those that have room again mean
   t.strictSame(swept, ['a stalled', 'b stalled'])
 })
 
-t.test('heartbeats are sent in slices, and the wheel stands until all are sent', async t => {
+t.test('heartbeats are sent in slices, and the wheel stops until all are sent', async t => {
   mock.timers.enable({ apis: ['setInterval', 'Date'] })
   t.teardown(() => mock.timers.reset())
   const clock = stopPerformanceNow(t)
@@ -80,7 +80,7 @@ t.test('heartbeats are sent in slices, and the wheel stands until all are sent',
       for (let turns = 0; turns < 4; turns++) await turn()
     }
   }
-  // Who has just come has the longest time until the first heartbeat.
+  // A new connection has the longest time until its first heartbeat.
   await turnWheel(30)
   done.splice(0)
   mock.timers.tick(100)

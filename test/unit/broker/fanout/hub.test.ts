@@ -90,7 +90,7 @@ const steps = fc.array(
   { minLength: 20, maxLength: 120 },
 )
 
-/** A listener, and its start in each of its channels. */
+/** A listener, and its start offset in each of its channels. */
 interface Follower {
   readonly listener: Listener
   readonly from: Map<string, number>
@@ -105,7 +105,7 @@ async function run(hub: Hub, log: ScriptedLog, course: readonly Step[]): Promise
     follower.from.set(name, at.offset)
     await listen(hub, name, at, follower.listener)
   }
-  // More connections than one slice visits, each with one channel or two.
+  // More connections than one slice visits, each with one or two channels.
   for (let i = 0; i < 40; i++) {
     const follower = { listener: new Listener(hub), from: new Map<string, number>() }
     await join(follower, 'a', 0)
@@ -367,7 +367,7 @@ t.test('a client that disconnects in the middle of a tick harms no other', async
   await listen(hub, 'a', e1(0), listener)
   await listen(hub, 'b', e1(0), listener)
   await settled()
-  // Its socket is full and bytes are collected for it, and then the socket closes before the flush ends.
+  // The client's socket is full, bytes are queued for it, and the socket closes before the flush ends.
   listener.stop()
   listener.connection.write(Buffer.from('{"id":"x"}\n'))
   listener.sink.end()
@@ -422,7 +422,7 @@ t.test('low-priority events wait no longer than their limit, counted from the ol
   t.strictSame(listener.received, ids('e1', 1, 2))
   log.add('a', [low])
   await time.tick(OPTIONS.low.age - 10)
-  t.equal(listener.lines.length, 2, 'and anew')
+  t.equal(listener.lines.length, 2, 'the next event waits just as long')
   await time.tick(10)
   t.strictSame(listener.received, ids('e1', 1, 3))
 })
@@ -618,7 +618,7 @@ t.test('draining a node without clients finishes at once, and so does a second d
   await time.tick(0)
 })
 
-t.test('on a stop held requests and connections end evenly, and late arrivals end last', async t => {
+t.test('on a stop, held requests and connections end evenly over time, and late arrivals last', async t => {
   const time = stopTime(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
@@ -642,7 +642,7 @@ t.test('on a stop held requests and connections end evenly, and late arrivals en
   t.equal(hub.connections.leaving.size, 0)
 })
 
-t.test('a client that ignores its goodbye is not waited for', async t => {
+t.test('a stop does not wait for a client that ignores its goodbye', async t => {
   const time = stopTime(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, { stall: 1e6 }, t.teardown)

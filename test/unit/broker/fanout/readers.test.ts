@@ -149,7 +149,7 @@ t.test('events that arrive during a log read for a reader ahead are delivered', 
   await expectReceived(ahead, 'e1-9')
 })
 
-t.test('a reader beyond the head of the log receives a gap, and only the log decides that', async t => {
+t.test('a reader receives a gap if it is beyond the head, which only the log decides', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(5))

@@ -222,7 +222,7 @@ export const OPTIONS: HubOptions = {
   stall: 10_000,
 }
 
-/** Fails a read. */
+/** A read that fails because the log is unavailable. */
 export async function away(): Promise<never> {
   throw new LogUnavailable('away')
 }

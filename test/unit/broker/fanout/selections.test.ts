@@ -141,7 +141,7 @@ t.test(
   },
 )
 
-t.test('a reader of only the newest events receives those of a history of many pages', async t => {
+t.test('a reader of only the newest events receives them from a history of many pages', async t => {
   const log = new ScriptedLog()
   log.add(
     'a',
@@ -210,7 +210,7 @@ const step = fc.oneof(
   fc.constant({ beat: true as const }),
 )
 const RETENTION = { events: 8, age: 1e9, bytes: 1e9 }
-/** A course in which a full socket has a heartbeat when an event arrives that is trimmed later. */
+/** Steps in which a heartbeat waits in a full socket, while events arrive that are trimmed later. */
 const HEARTBEAT_WAITS = [
   { stop: 1 },
   { beat: true as const },

@@ -151,7 +151,7 @@ t.test("a rule's rate applies to a user across all nodes", async t => {
   t.equal(publishes(b.limits, 'ada', { ...rated, match: 'other:*' }), 20)
 })
 
-t.test('connections elsewhere count until they leave, or their node is gone', async t => {
+t.test('connections on other nodes count until they close, or their node is gone', async t => {
   const { nodes, clock } = await nodesOf(t, 2, { USER_CONNECTIONS: '3' })
   const [a, b] = nodes
   if (!a || !b) throw new Error('no nodes')

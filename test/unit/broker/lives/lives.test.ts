@@ -79,7 +79,7 @@ t.test('only the enabled kinds are recorded', async t => {
   const w = world(t, ['presence.left'])
   const { presence, lives } = w.node()
   presence.enter(ROOM, 'ann', '"user":"ann"')
-  await until('she is there', async () => (await presence.count(ROOM)).users === 1)
+  await until('ann is a member', async () => (await presence.count(ROOM)).users === 1)
   presence.leave(ROOM, 'ann')
   lives.record('client.connected', 'ann', {})
   await until('all', async () => (await w.recorded()).length === 1)
@@ -92,9 +92,9 @@ t.test('many records are kept while the log of lives is unavailable', async t =>
   const { presence } = w.node()
   w.time.away = true
   for (let i = 0; i < 1500; i++) presence.enter(ROOM, `u${i}`, `"user":"u${i}"`)
-  await until('they are there', async () => (await presence.count(ROOM)).users === 1500)
+  await until('all are members', async () => (await presence.count(ROOM)).users === 1500)
   for (let i = 0; i < 1500; i++) presence.leave(ROOM, `u${i}`)
-  await until('they are gone', async () => (await presence.count(ROOM)).users === 0)
+  await until('all have left', async () => (await presence.count(ROOM)).users === 0)
   t.strictSame(await w.recorded(), [])
   w.time.away = false
   await until('all', async () => (await w.recorded()).length === 3002)
@@ -109,9 +109,9 @@ t.test('records that a node could not write are written by another', async t => 
   const [a] = [w.node(), w.node()]
   w.time.away = true
   a.presence.enter(ROOM, 'ann', '"user":"ann"')
-  await until('she is there', async () => (await a.presence.count(ROOM)).users === 1)
+  await until('ann is a member', async () => (await a.presence.count(ROOM)).users === 1)
   a.presence.leave(ROOM, 'ann')
-  await until('she is gone', async () => (await a.presence.count(ROOM)).users === 0)
+  await until('ann has left', async () => (await a.presence.count(ROOM)).users === 0)
   await a.close()
   w.time.away = false
   w.time.clock += 3000

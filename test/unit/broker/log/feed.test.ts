@@ -199,7 +199,7 @@ t.test('messages that arrive during a read follow its result at once', async t =
   model.messages.shift()
   model.append(1)
   model.deliver()
-  t.equal(model.reads.length, 1, 'a hole')
+  t.equal(model.reads.length, 1, 'a missing offset causes a read')
   model.execute()
   model.append(2)
   model.deliver()

@@ -94,7 +94,7 @@ t.test('each of a hundred thousand appends costs no more than the first', async 
   const append = async (count: number) => {
     for (let i = 0; i < count; i++) await log.append('a', [draft(i)])
   }
-  // Ns per append in the fastest of 50 rounds, because a busy machine interrupts some rounds.
+  // Nanoseconds per append in the fastest of 50 rounds, because a busy machine interrupts some rounds.
   const cost = async () => {
     let least = Infinity
     for (let round = 0; round < 50; round++) {

@@ -1,4 +1,4 @@
-// How many reads go to Redis at a time: an append waits behind their replies.
+// How many reads are sent to Redis at a time: an append waits for the replies to earlier reads.
 
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
@@ -8,7 +8,7 @@ import { Names } from '../../../../services/broker/log/redis/scripts.ts'
 const LIMIT = { events: 1, bytes: 1 }
 const KEYS_OF_ONE = 4
 
-/** A Redis that answers when it is told to, with events of `size` bytes. */
+/** A Redis that answers when the test calls `answer`, with events of `size` bytes. */
 function setUp({ size = 0, sharded = false }) {
   const calls: { channels: number; answer(): void; fail(): void }[] = []
   const record = Buffer.concat([Buffer.from(`1 e 1 1 0 ${size} 0 \n`), Buffer.alloc(size, '1')])
@@ -32,7 +32,7 @@ function setUp({ size = 0, sharded = false }) {
   })
   const read = (count: number) =>
     Promise.allSettled(Array.from({ length: count }, (_, i) => reads.read(`c${i}`, [], LIMIT)))
-  /** The size of each call that was sent since. */
+  /** The number of channels of each call that was sent since the last `answerAll`. */
   const sent = async () => {
     for (let i = 0; i < 3; i++) await turn()
     return calls.map(({ channels }) => channels)
@@ -40,7 +40,7 @@ function setUp({ size = 0, sharded = false }) {
   const answerAll = () => {
     for (const { answer } of calls.splice(0)) answer()
   }
-  /** The log has had many reads of that size. */
+  /** Answers many reads, from which the batcher learns the size of events. */
   const learn = async () => {
     const known = read(100)
     while ((await sent()).length > 0) answerAll()

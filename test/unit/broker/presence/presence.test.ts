@@ -171,7 +171,7 @@ t.test('servers are not members, and anonymous clients are counted', async t => 
 t.test('a polling client is a member for a while', async t => {
   const w = world(t)
   const node = w.node(0, 500)
-  // For longer than one visit counts.
+  // Visits continue for longer than a single visit counts.
   for (let i = 0; i < 30; i++) {
     node.visit(user('ann'), [ROOM, 'other'])
     await wait(20)

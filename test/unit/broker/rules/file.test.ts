@@ -15,7 +15,7 @@ import type { Rules } from '../../../../services/broker/rules/rules.ts'
 
 const rule = (subscribe: string) => `channels: [{ match: a, subscribe: ${subscribe} }]\n`
 const subscribeOf = (rules: Rules) => rules.of('a').subscribe[0]
-/** A poll interval of never, so that only file system events trigger a reload. */
+/** A poll interval that never elapses, ms, so that only file system events trigger a reload. */
 const NEVER = 2 ** 31 - 1
 
 // Keeps the process alive, because followed files do not.
@@ -182,11 +182,11 @@ t.test('a closed file is not read again', async t => {
   t.equal(subscribeOf(file.current), 'user')
 })
 
-/** Rules of this many teams. The first starts at line 2; each has three lines. */
+/** One rule for each of `teams` teams. The first starts at line 2; each has three lines. */
 const large = (teams: number) =>
   `channels:\n${Array.from({ length: teams }, (_, i) => `  - match: 'team${i}:*'\n    subscribe: user\n    rate: { publish: 5/s }\n`).join('')}default: { subscribe: nobody }\n`
 
-/** Calls back for each part of the rules that the next thread sends. */
+/** Calls back for each part of the rules that the next parser thread sends. */
 function onParts(called: () => void): void {
   process.once('worker', (worker: Worker) => worker.on('message', called))
 }
@@ -220,14 +220,14 @@ t.test('a large reloaded file is parsed without blocking the node', async t => {
   t.equal(new Set(parts).size, parts.length, 'each in its own turn of the event loop')
 })
 
-/** Large rules in which every rule says the same. */
+/** Large rules, all with the same subscribe right. */
 const largeOf = (subscribe: string) => large(600).replaceAll('subscribe: user', `subscribe: ${subscribe}`)
 
-/** What the first and the last of the large rules say. */
+/** The subscribe right in the first and in the last of the large rules. */
 const ends = ({ current }: RulesFile) =>
   ['team0:room', 'team599:room'].map(name => current.of(name).subscribe[0])
 
-t.test('the old rules decide until all of the new ones are there', async t => {
+t.test('the old rules apply until all new ones are parsed', async t => {
   const path = join(await folder(t), 'rules.yaml')
   await writeFile(path, largeOf('user'))
   const file = await opened(t, path, { settle: NEVER })
@@ -248,7 +248,7 @@ t.test('a reload during a reload: the newest file stays in force, even if it is 
   file.on('changed', rules => order.push(rules.of('team0:room').subscribe[0]))
   file.on('refused', () => order.push('refused'))
   const during = async (text: string) => {
-    // It is being parsed: its text was read before.
+    // Once the worker has started, the old text has been read and is being parsed.
     const parsing = once(process, 'worker')
     const reload = file.reload()
     await parsing
