@@ -2,9 +2,9 @@
 
 export interface Attack {
   readonly name: string
-  /** Begins with the number of the fault that it demonstrates, if there is one. */
+  /** Begins with the number of the fault that the attack demonstrates, if any. */
   readonly title: string
-  /** Its rate and its limits, as text. */
+  /** Rate and limits of the attack, as text. */
   readonly rate: string
   /** The tests run it. */
   readonly critical?: true
@@ -13,7 +13,7 @@ export interface Attack {
   readonly visitors?: 'served'
   /** Prepares what the attack needs, before the measurement. */
   prepare?(target: Target): Promise<void>
-  /** Attacks until `signal`, then returns a summary within a second or two; its sockets end with its process. */
+  /** Attacks until `signal`, then returns a summary within 2 s. Its sockets close when its process exits. */
   attack(target: Target, signal: AbortSignal): Promise<Done>
 }
 
@@ -21,7 +21,7 @@ export interface Attack {
 export interface Needs {
   /** Settings in addition to those of world.ts. */
   readonly env?: Readonly<Record<string, string>>
-  /** The node's log is in Redis, started with these further arguments. */
+  /** The node keeps its log in a Redis that is started with these additional arguments. */
   readonly redis?: readonly string[]
   /** Limit of V8's old space, MB. */
   readonly heap?: number

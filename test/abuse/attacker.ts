@@ -17,7 +17,7 @@ export type Command = { readonly prepare: Order } | 'begin' | 'stop'
 /** Messages from the process: that it is prepared, and its summary. */
 export type Message = 'prepared' | { readonly done: Done } | { readonly failed: string }
 
-/** On two cores, the node and the good clients have priority. */
+/** Scheduling priority of this process, so that on two cores the node and the good clients run first. */
 const NICENESS = 19
 /** An attack that does not return within this time after its stop, ms, has no summary. */
 const RETURNS_WITHIN = 5000

@@ -20,7 +20,7 @@ const ANSWERED_WITHIN = 20_000
 const ARRIVED_WITHIN = 20_000
 
 interface Delay {
-  /** When the event was published, by performance.now(). */
+  /** Time of the publish by performance.now(), ms. */
   readonly at: number
   readonly ms: number
 }

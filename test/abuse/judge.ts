@@ -5,15 +5,15 @@ import type { Attack } from './attack.ts'
 
 /** Limit of the good clients' p99 during an attack, as a multiple of the p99 at rest. */
 const TIMES = 5
-/** Lower p99s at rest count as this, ms: on two cores, they depend on the scheduler. */
+/** A lower p99 at rest counts as this value, ms, because on two cores it depends on the scheduler. */
 const LEAST = 5
-/** The node must be ready this long after the attackers have gone, ms. */
+/** The node must be ready within this time after the attackers have gone, ms. */
 export const READY_WITHIN = 5000
 /** Descriptors and readers must be released within this time, ms. Stalled clients are cut after a few seconds. */
 export const BACK_WITHIN = 20_000
 /**
- * Allowed growth of memory, bytes: V8 and the C library keep some free memory for later. Of 400 MiB in events of 1 MB the C
- * library keeps 15 to 95 MiB, and after 40 pages no more than after 10.
+ * Allowed growth of memory, bytes: V8 and the C library keep some free memory for later. After 400 MiB in events of
+ * 1 MB, the C library keeps 15 to 95 MiB; it keeps no more after 40 pages than after 10.
  */
 const HEAP_ROOM = 16 * 2 ** 20
 const RESIDENT_ROOM = 96 * 2 ** 20
@@ -31,7 +31,7 @@ export interface Figures {
   readonly p99: Course
   /** Resident memory of the node, bytes. Before and after the attack, it is measured after a garbage collection. */
   readonly resident: Course
-  /** V8's heap and buffers, bytes, measured likewise. */
+  /** V8's heap and buffers, bytes, also measured after a garbage collection. */
   readonly heap: Course
   readonly descriptors: Course
   readonly readers: Course
@@ -40,7 +40,7 @@ export interface Figures {
   readonly redis: Course
   /** Ms until /readyz answered 200 and new ws and sse clients were accepted; undefined if that took too long. */
   readonly ready: number | undefined
-  /** Ms until descriptors, sockets, connections, readers and channels were no more than before; undefined likewise. */
+  /** Ms until descriptors, sockets, connections, readers and channels were no more than before, or undefined. */
   readonly back: number | undefined
   /** Resources that were not released, as text. */
   readonly left: string

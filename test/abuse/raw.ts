@@ -57,7 +57,7 @@ export function getting(path: string, headers = ''): string {
   return `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\n${headers}\r\n`
 }
 
-/** Ends when `signal` is aborted. */
+/** Resolves when `signal` is aborted. */
 export function ending(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve()
   return new Promise(resolve => signal.addEventListener('abort', () => resolve(), { once: true }))

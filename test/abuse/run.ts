@@ -25,7 +25,7 @@ export interface Outcome extends Figures {
   readonly did: Done['did']
   /** Missed goals that depend on the machine, as text. */
   readonly slow: readonly string[]
-  /** Missed goals that do not. */
+  /** Missed goals that do not depend on the machine, as text. */
   readonly wrong: readonly string[]
 }
 

@@ -13,7 +13,7 @@ export function startBrowser(): Promise<Browser> {
 }
 
 export interface Shot {
-  /** Of a page, or of a file (`file:///…`). */
+  /** URL of a page or of a file (`file:///…`). */
   readonly url: string
   /** Path of the PNG to write. */
   readonly out: string

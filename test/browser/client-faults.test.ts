@@ -1,4 +1,4 @@
-// The client in a real browser while things break: the node, the page, the tab that leads, and proxies that are in the way.
+// The client in a real browser under faults: of the node, the page, the leading tab, and proxies that block wires.
 
 import t from 'tap'
 import { freePort } from '../../infra/local/ports.ts'
@@ -121,5 +121,5 @@ t.test('the client in a browser, under faults', { skip: withoutBrowser }, async 
     await tab.has(last.get('tabs') ?? 0)
     t.strictSame(await tab.seen(), numbers(last.get('tabs') ?? 0))
   }
-  t.equal(await readers('tabs'), 1, 'another tab has the connection')
+  t.equal(await readers('tabs'), 1, 'another tab took over the connection')
 })

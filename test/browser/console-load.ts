@@ -1,4 +1,5 @@
-// `npm run console:load`: 10,000 channels, and 2,000 events a second in the channel that a view shows: frames that a page drops.
+// `npm run console:load`: counts the frames that the console drops with 10,000 channels, and 2,000 events a second in
+// the channel that a view shows.
 
 import type { Page } from 'playwright-core'
 import { WebSocket } from 'ws'
@@ -29,9 +30,9 @@ const VIEWS: Readonly<Record<string, string>> = {
 }
 
 export interface Frames {
-  /** The share of a 60 Hz screen's frames that were dropped. */
+  /** The share of a 60 Hz screen's frames that were dropped, 0 to 1. */
   readonly dropped: number
-  /** The share of time that the main thread was busy. */
+  /** The share of time that the main thread was busy, 0 to 1. */
   readonly busy: number
   /** The longest time between two frames, ms. */
   readonly longest: number

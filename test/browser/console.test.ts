@@ -1,5 +1,5 @@
-// The console in a real browser: every view at three widths and in both themes, by the keyboard, checked by axe-core; the
-// workbench over all wires; and the view of a token with few rights.
+// The console in a real browser: every view at three widths and in both themes, checked by axe-core; its use with only
+// the keyboard; the workbench over all wires; and the view of a token with few rights.
 
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -86,7 +86,7 @@ async function inBrowser(browser: Browser): Promise<void> {
         for (const width of WIDTHS) {
           await page.setViewportSize({ width, height: 900 })
           const what = `${view}, ${colorScheme}, ${width} px`
-          // Plots are drawn again for a new width once the page has told them.
+          // Plots are redrawn only after the browser has notified them of the new width.
           const fits = page.waitForFunction(`document.documentElement.scrollWidth === ${width}`)
           await t.resolves(fits, `${what}: no scrolling sideways`)
           t.strictSame(await page.evaluate(CUT_OFF), [], `${what}: nothing is cut off`)
@@ -142,7 +142,7 @@ async function inBrowser(browser: Browser): Promise<void> {
     await page.close()
   })
 
-  t.test('a page that follows a channel is one reader of it, until it shows something else', async t => {
+  t.test('a page that follows a channel counts as one reader, until it shows another view', async t => {
     const readers = async () => {
       const { body } = await node.get('/v1/channels/followed')
       return (JSON.parse(body) as { readers: number }).readers

@@ -1,5 +1,5 @@
-// The report of the transports' bench in a browser: nothing runs out of the page, out of its plot, or into
-// something else, in either theme and on a phone.
+// The report of the transports' bench in a browser: nothing overflows the page or its plot, and nothing
+// overlaps, in either theme and on a phone.
 
 import t from 'tap'
 import { startBrowser, withoutBrowser } from './browser.ts'

@@ -23,7 +23,7 @@ const LONG =
 
 type Published = readonly [channel: string, type: string, data: unknown]
 
-/** A channel retains four: a reader that saw only the first of these receives a gap. */
+/** The channel retains four events: a reader that saw only the first of these receives a gap. */
 const EARLIER: readonly Published[] = [1, 2, 3, 4].map(n => [
   'sensors',
   'reading',
@@ -89,7 +89,7 @@ async function refreshPictures(node: Node): Promise<void> {
 /** Readers of the console's pictures, by wire, and the channels that they follow in turn. */
 const READERS = { sse: 24, stream: 24, ws: 16 } as const
 const CHANNELS = ['chat:lobby', 'chat:help', 'news', 'scores']
-/** Time that the plots of the Now view show, and between two events, ms. */
+/** Time span of the plots of the Now view, and interval between two events, ms. */
 const SHOWN_MS = 40_000
 const EVERY_MS = 100
 

@@ -1,4 +1,4 @@
-// A site with the client, and pages of it that read.
+// A site that serves the client, and pages in which the client follows channels.
 
 import { once } from 'node:events'
 import { createServer } from 'node:http'

@@ -22,7 +22,7 @@ export interface Client {
   readonly sse: boolean
   /** Places where a cut loses or breaks an event whatever the server does, each with the library's line at fault. */
   readonly breaks?: Readonly<Partial<Record<Place, string>>>
-  /** If it delivers a goodbye, which has a `retry:` and no data, as a message: the library's line at fault. */
+  /** Set if it delivers a goodbye (`retry:` without data) as a message: the library's line at fault. */
   readonly handsOutGoodbyes?: string
 }
 

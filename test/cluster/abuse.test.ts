@@ -1,5 +1,5 @@
-// The short set of the abuse suite (`npm run abuse` runs all of it): one anonymous client must not be able to do these
-// to a node for good. Nothing here is measured: the machine may be busy.
+// The short set of the abuse suite (`npm run abuse` runs all of it): one anonymous client must not be able to
+// disable a node permanently. Nothing is measured here, because the machine may be busy.
 
 import t from 'tap'
 import { attacks } from '../abuse/attacks/index.ts'
@@ -8,10 +8,10 @@ import { BUILT } from '../support/node.ts'
 
 const PATIENCE = 60_000
 
-// Each takes some 10 s, and its share of the machine may be small.
+// Each attack takes about 10 s, and longer on a busy machine.
 t.setTimeout(600_000)
 
-// The three of which each ends a node, or takes it out of service, with one client.
+// With any of these three, one client could crash a node or take it out of service.
 for (const attack of attacks.filter(({ critical, title }) => critical && /^(W1|S1|S2)\b/.test(title))) {
   t.test(attack.title, async t => {
     const say = (text: string) => t.comment(text)

@@ -19,7 +19,7 @@ const RATE = 200
 const WITHIN = 40e6
 const PUBLISHER = sibling(import.meta.url, '../../bench/load/publisher')
 
-/** Runs all wires at once while the node restarts: the tally of each. `settleWithin`: µs for the last events. */
+/** Runs all wires at once while the node restarts. Returns their tallies. `settleWithin`: for the last events, µs. */
 async function overRestart(
   env: Readonly<Record<string, string>>,
   settleWithin: number,
@@ -90,7 +90,7 @@ t.test('log in Redis: nothing is lost or repeated', async t => {
 
 t.test('log in memory: every client receives a gap', async t => {
   for (const [wire, tally] of await overRestart({}, 8e6)) {
-    // A client that retries a cut response receives it again.
+    // A client that retries a cut response receives the gap again.
     t.ok(tally.gaps >= CLIENTS, wire)
     t.match(tally, { open: CLIENTS, cut: CLIENTS, resumed: CLIENTS }, wire)
     const { received, missing, repeated } = tally

@@ -62,7 +62,7 @@ t.test('every wire against one node: each event arrives once', async t => {
     })),
     wires.map(wire => ({ wire, clients: 6, delivered: 60, lost: 0, repeated: 0 })),
   )
-  t.ok((result.nodes?.cpuPerDelivery ?? 0) > 0, 'and the node reports its cost')
+  t.ok((result.nodes?.cpuPerDelivery ?? 0) > 0, 'the node reports its CPU time per delivery')
   for (const wire of wires) t.match(output, new RegExp(`^\\| ${wire} `, 'm'))
   t.notMatch(output + JSON.stringify(result), KEY)
 })

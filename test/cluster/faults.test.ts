@@ -9,7 +9,7 @@ import { runFault } from '../faults/run.ts'
 import { startSingle } from '../faults/world.ts'
 import { BUILT } from '../support/node.ts'
 
-// It takes some 40 s, and its share of the machine may be small.
+// It takes about 40 s, and longer on a busy machine.
 t.setTimeout(300_000)
 
 const world = await startSingle({ seed: 1, built: BUILT, lives: true, say: text => t.comment(text) })

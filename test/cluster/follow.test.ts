@@ -1,4 +1,4 @@
-// `fanwire publish` and `fanwire follow` through real load balancers, while these and the nodes change.
+// `fanwire publish` and `fanwire follow` through real load balancers, while balancers and nodes change.
 
 import { createHash } from 'node:crypto'
 import t from 'tap'

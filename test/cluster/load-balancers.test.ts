@@ -198,7 +198,7 @@ for (const kind of KINDS) {
           t.match(answer, { status: 400, text: /FW_BAD_CHANNEL/ }, `${client} ${name}`)
       }
     }
-    // nginx resolves some of them to choose the node, which then has no such path.
+    // nginx resolves dot segments before it chooses a node, which may then have no such route.
     for (const name of [...names, '..', '%2e%2e', 'a/../b', 'a/%2e%2e/b']) {
       const { status } = await CLIENTS.curl(`${lb.url}/v1/channels/${name}/events`, '1')
       t.ok([400, 404, 405].includes(status), `${name}: ${status}`)
@@ -312,7 +312,7 @@ for (const kind of KINDS) {
     const channel = fresh('polling')
     const clients = Array.from({ length: 8 }, (_, n) => follow(t, lb, channel, n, ['polling']))
     const ids = await publishTo(clients, channel)
-    await until('each is there once', async () => sum(await readersOf(channel)) === 8)
+    await until('each client is one reader', async () => sum(await readersOf(channel)) === 8)
     const readers = await readersOf(channel)
     t.ok(readers.filter(count => count > 0).length > 1, `spread over edges: ${readers}`)
     for (const { received, ends, socket } of clients) {
@@ -329,7 +329,7 @@ for (const kind of KINDS) {
     await until('all have changed', () => upgraded.every(each => transport(each) === 'websocket'), 30_000)
     const direct = Array.from({ length: 12 }, () => follow(t, lb, channel, 0, ['websocket']))
     const ids = await publishTo([...upgraded, ...direct], channel)
-    await until('each is there once', async () => sum(await readersOf(channel)) === 16)
+    await until('each client is one reader', async () => sum(await readersOf(channel)) === 16)
     const readers = await readersOf(channel)
     t.ok(Math.min(...readers) > 0, `from one address to all edges: ${readers}`)
     for (const { received, ends } of [...upgraded, ...direct]) {
@@ -350,10 +350,10 @@ for (const kind of KINDS) {
     await edge.kill()
     ids.push(...(await publishTo(clients, channel, ids.length)))
     // An abandoned session ends at its next ping, which may take 45 s.
-    await until('each is there once', async () => sum(await readersOf(channel, edge)) === 12, 90_000)
+    await until('each client is one reader', async () => sum(await readersOf(channel, edge)) === 12, 90_000)
     for (const { received } of clients) t.strictSame(received, ids, 'all, in order, and none twice')
     const moved = clients.filter(({ ends }) => ends.length > 0)
-    t.ok(moved.length >= (readers[most] ?? 0), `${moved.length} had to go`)
+    t.ok(moved.length >= (readers[most] ?? 0), `${moved.length} moved`)
     await edge.restart()
   })
 
@@ -413,7 +413,7 @@ for (const kind of KINDS) {
         ;(await wire.connect(lb, { channels: [channel] })).cut()
       }
     }
-    t.ok(edge.running, 'it has been there all the while')
+    t.ok(edge.running, 'it kept running')
     stays?.cut()
     await edge.exit
     await edge.restart()
@@ -430,17 +430,17 @@ async function brokenOff({ body }: Response): Promise<string> {
     if ((error as Error).message === 'terminated') return text
     throw error
   }
-  throw new Error('some clients of sse take this for the end, and stay away')
+  throw new Error('the response is complete: some SSE clients would not reconnect')
 }
 
 t.test('H1, H3: when no node is ready, SSE clients receive a retry hint, all others 503', async t => {
   await Promise.all([...topology.edges, ...topology.writers].map(node => node.kill()))
   for (const { kind, url } of topology.lbs) {
-    // States that are known only after a failed try, and states that are known before.
+    // In the first round, a balancer may learn of the failure from the request; in the second, it knows.
     for (let round = 0; round < 2; round++) {
       const origin = 'https://app.example.com'
       const sse = await fetch(`${url}/v1/sse?channel=a`, { headers: { origin } })
-      t.equal(sse.status, 200, `${kind}: an EventSource gives up on any other`)
+      t.equal(sse.status, 200, `${kind}: an EventSource gives up on any other status`)
       t.equal(sse.headers.get('content-type'), 'text/event-stream')
       t.equal(sse.headers.get('access-control-allow-origin'), origin, 'pages of other origins too')
       t.match(await brokenOff(sse), /^retry: [1-4]\d{3}\n: FW_NOT_READY: .*\n$/, 'no event, and no id')
@@ -527,7 +527,7 @@ for (const kind of KINDS) {
       const lb = await startBalancer(kind, { ...nodes, ca })
       t.teardown(() => lb.kill())
       if (ca === other) {
-        t.equal((await fetch(`${lb.url}/v1/poll?channel=a`)).status, 503, 'not with another one')
+        t.equal((await fetch(`${lb.url}/v1/poll?channel=a`)).status, 503, 'another certificate is rejected')
         continue
       }
       if (kind === 'haproxy') await until('it is up', async () => (await fetch(`${lb.url}/readyz`)).ok)
@@ -574,7 +574,7 @@ for (const kind of KINDS) {
       t.equal(answer.status, 503)
       t.match(await answer.json(), { error: { code: 'FW_LOG_UNAVAILABLE' } })
     }
-    t.equal(writers.flatMap(({ received }) => received).length, 2, 'one writer received each')
+    t.equal(writers.flatMap(({ received }) => received).length, 2, 'each publish reached one writer only')
   })
 
   t.test(`${kind}: a publish is not retried when a writer answers 503`, async t => {
@@ -582,7 +582,7 @@ for (const kind of KINDS) {
     const url = await before(t, kind, { writers })
     const answer = await fetch(`${url}/v1/events`, { method: 'POST', headers: json, body: '1' })
     t.equal(answer.status, 503)
-    t.equal(await answer.text(), '{"error":{}}', 'in the words of the writer')
+    t.equal(await answer.text(), '{"error":{}}', "the writer's own response")
     t.equal(writers.flatMap(({ received }) => received).length, 1)
   })
 
@@ -605,7 +605,7 @@ for (const kind of KINDS) {
     for (const path of ['/v1/channels/a/events', '/v1/channels/a%2fb/event%73?limit=3']) {
       const answer = await fetch(`${url}${path}`)
       t.match(await answer.json(), { from: 'a node' }, path)
-      t.ok(good.received.includes(`GET ${path}`), 'as it was sent')
+      t.ok(good.received.includes(`GET ${path}`), 'with the path unchanged')
       t.equal((await fetch(`${url}${path}`, { method: 'HEAD' })).status, 200)
     }
     t.same(writer.received, [])

@@ -43,7 +43,7 @@ async function publish(channel: string, n: number): Promise<string> {
   return ((await answer.json()) as { id: string }).id
 }
 
-/** `from` up to `to` as NDJSON: the ids. */
+/** Publishes the numbers from `from` to `to` - 1 as NDJSON. Returns the ids. */
 async function publishMany(channel: string, from: number, to: number): Promise<string[]> {
   const lines = Array.from({ length: to - from }, (_, i) =>
     JSON.stringify({ channel, type: 'count', data: { n: from + i } }),
@@ -85,7 +85,7 @@ t.test('a single publish reaches readers on both edges and all wires', async t =
   for (const client of clients) client.cut()
 })
 
-/** Reads `EVENTS` events while they are published, changing the edge after every few. */
+/** Reads `EVENTS` events while they are published, and moves to another edge after every few events. */
 async function wander(wire: Wire, edges: readonly RunningNode[], channel: string): Promise<string[]> {
   const events: string[] = []
   let client = await wire.connect(edges[0] as RunningNode, { channels: [channel], cursor: 'earliest' })

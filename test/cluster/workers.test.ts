@@ -1,4 +1,4 @@
-// WORKERS=2: two processes behind one port serve as one node, and outlive each other.
+// WORKERS=2: two processes behind one port serve as one node, and each survives a crash of the other.
 
 import { once } from 'node:events'
 import { Agent, type IncomingMessage, request } from 'node:http'

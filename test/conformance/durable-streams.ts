@@ -14,7 +14,7 @@ const run = promisify(execFile)
 
 const SETTINGS = {
   FANWIRE_DURABLE_STREAMS: '1',
-  // The suite sends a body of 10 MB, and requests of a page of another origin.
+  // The suite sends a body of 10 MB, and requests as from a page of another origin.
   FANWIRE_MAX_BODY: '16MiB',
   FANWIRE_ORIGINS: '*',
 }

@@ -1,5 +1,5 @@
-// The tests of soketi, which are not on npm: out of a clone of its repository, given with --suite. Its server is replaced
-// by a node.
+// Runs the tests of soketi against a node in place of soketi's server. They are not on npm: `--suite` names a clone of
+// soketi's repository.
 
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -19,7 +19,7 @@ const execute = promisify(execFile)
 /** Every client reads, and soketi reports on all channels. */
 const RULES = { default: { subscribe: 'anyone', publish: 'token', presence: true } }
 
-/** The key with which the node is asked for its connections. */
+/** The API key of requests for the node's connections. */
 const ADMIN_KEY = 'admin-key-of-the-tests'
 const KEYS = [
   {
@@ -71,7 +71,7 @@ export async function pusher(say: (text: string) => void, suite: string | undefi
   return judge(cases)
 }
 
-/** Its own settings, with a node as the server. */
+/** soketi's jest configuration, with a node in place of the server. */
 function configOf(folder: string): string {
   const server = join(import.meta.dirname, 'soketi-server.ts')
   const own = {
@@ -82,7 +82,7 @@ function configOf(folder: string): string {
   return `module.exports = { ...require(${JSON.stringify(join(folder, 'jest.config.js'))}), ...${JSON.stringify(own)} }`
 }
 
-/** A failed case runs again alone: clients that earlier cases have left connecting can fail it. */
+/** Runs each failed case again alone, because clients left over from earlier cases can make a case fail. */
 async function casesOf(folder: string, name: string): Promise<readonly Case[]> {
   const others = `^(?!.*(${LEFT_OUT.map(([, names]) => names.source).join('|')}))`
   const cases = [...(await run(folder, name, others))]
@@ -104,11 +104,11 @@ async function run(folder: string, name: string, pattern: string): Promise<reado
     CONFORMANCE_MAIN: join(ROOT, 'dist/services/main.js'),
     CONFORMANCE_FOLDER: FOLDER,
     CONFORMANCE_KEY: ADMIN_KEY,
-    // Its cases leave some promises unhandled, as was usual before Node 15.
+    // Some cases leave rejected promises unhandled, which was only a warning before Node 15.
     NODE_OPTIONS: '--unhandled-rejections=warn',
   }
   const options = { cwd: folder, env, maxBuffer: 64 * 1024 * 1024 }
-  // It fails where a case does.
+  // jest exits with an error if a case fails.
   const output = ['--json', `--outputFile=${results}`, '--forceExit']
   await execute('node_modules/.bin/jest', [...args, ...output], options).catch(() => {})
   const { testResults } = JSON.parse(readFileSync(results, 'utf8')) as Report

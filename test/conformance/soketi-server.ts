@@ -16,7 +16,7 @@ const {
 } = process.env
 const KEY = 'app-key'
 const SECRET = 'app-secret'
-/** The node's setting for an option of a test, and its value for one of the option's unit. */
+/** By option of a test: the node's setting, and the factor from the option's unit to the setting's. */
 const SETTINGS: Readonly<Record<string, readonly [name: string, unit: number]>> = {
   'appManager.array.apps.0.maxConnections': ['FANWIRE_ADDRESS_CONNECTIONS', 1],
   'eventLimits.maxPayloadInKb': ['FANWIRE_MAX_BODY', 1024],
@@ -80,11 +80,11 @@ export class Server {
     const of = (name: string) => this.#given[`appManager.array.apps.0.${name}`]
     const app = {
       id: of('id') ?? 'app-id',
-      // fanwire has no apps that are switched off: they are not in the file.
+      // fanwire cannot disable an app. Another key makes it unknown to the test's clients.
       key: of('enabled') === false ? 'other-key' : KEY,
       secret: SECRET,
       client_events: of('enableClientMessages') === true,
-      // soketi sends each event by itself, and its tests count on it.
+      // soketi sends each event in a separate webhook, and its tests rely on that.
       webhooks: (of('webhooks') as object[] | undefined)?.map(each => ({ ...each, batch: false })) ?? [],
       ...(of('enableUserAuthentication') === true && {
         signin_within: Number(this.#given.userAuthenticationTimeout) / 1000,
@@ -96,7 +96,7 @@ export class Server {
   }
 }
 
-/** What soketi's server knows of its connections: asked of the node. */
+/** The connections and members that soketi's tests inspect, requested from the node. */
 class Adapter {
   getNamespace() {
     const { connections } = ask('/v1/admin/connections') as { connections: readonly Connection[] }
@@ -127,7 +127,7 @@ class Adapter {
   }
 }
 
-/** The tests read at once, so another process asks meanwhile. */
+/** Sends a request from another process, because the tests read the result synchronously. */
 function ask(path: string): unknown {
   const code = `fetch('http://127.0.0.1:6001${path}', { headers: { authorization: 'Bearer ${ADMIN_KEY}' } })
     .then(answer => answer.text()).then(console.log)`

@@ -64,7 +64,7 @@ const read = (name: string, path: string, needs: Need = 'subscribe', more = ''):
 })
 const entry = (channel: string) => JSON.stringify({ channel, data: 1 })
 
-/** In place of the id of an event that the channel `THERE` has. */
+/** Placeholder for the id of an event in the channel `THERE`. */
 const ID = 'an-event'
 const ROUTES: readonly Route[] = [
   read('poll, latest', '/v1/poll', 'subscribe', '&cursor=latest'),

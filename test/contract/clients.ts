@@ -247,7 +247,7 @@ abstract class BaseClient implements Client {
 export interface SseBlock {
   readonly event: string
   readonly data: string
-  /** The last event id behind it. */
+  /** The last event id after this event. */
   readonly lastEventId: string
 }
 
@@ -294,7 +294,7 @@ export class SseParser {
     if (colon === 0) return void this.comments.push(line.slice(1))
     const name = colon === -1 ? line : line.slice(0, colon)
     const value = colon === -1 ? '' : line.slice(colon + (line[colon + 1] === ' ' ? 2 : 1))
-    if (name === 'data' && this.#id !== undefined) throw new Error('some clients have taken the id by now')
+    if (name === 'data' && this.#id !== undefined) throw new Error('data after the id of its event')
     if (name === 'data') this.#data.push(value)
     else if (name === 'event') this.#event = value
     else if (name === 'id' && !value.includes('\0')) this.#id = value
@@ -303,7 +303,7 @@ export class SseParser {
   }
 
   #end(): void {
-    if (this.#data.length === 0) throw new Error('some clients would hand out a block without data')
+    if (this.#data.length === 0) throw new Error('a block without data, which some clients would deliver')
     if (this.#id !== undefined) this.lastEventId = this.#id
     const data = this.#data.join('\n')
     this.#dispatch({ event: this.#event || 'message', data, lastEventId: this.lastEventId })
@@ -716,7 +716,7 @@ abstract class AskingClient extends BaseClient {
     this.#next = target.cursor
   }
 
-  /** Its cursor is that of a response without events, or the requested one. */
+  /** The opening cursor is the requested one if it has positions, otherwise that before the first event. */
   async connect(): Promise<this> {
     const asked = this.#target.cursor
     if (asked?.split(',').every(entry => entry.includes('-'))) {
@@ -724,7 +724,7 @@ abstract class AskingClient extends BaseClient {
       return this
     }
     const answered = await this.#ask()
-    // Before the first events only the events themselves show the cursor.
+    // A response has only the cursor after its events: the one before them is computed from the events.
     this.startAt(this.#target, answered.items.length > 0 ? this.#before(answered) : answered.cursor)
     return this
   }
@@ -815,8 +815,8 @@ class PollClient extends AskingClient {
 }
 
 /**
- * Reloads the page, and reads the rows marked as new: a row has to agree with its event, which is
- * one click away. The page has its own limit, because rows that it does not show are not read.
+ * Reloads the page, and reads the rows marked as new. Each row must agree with its event, which is fetched
+ * separately. The limit of the page is fixed, because events beyond it are not shown and could not be read.
  */
 export class RefreshClient extends AskingClient {
   readonly #node: Address

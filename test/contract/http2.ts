@@ -121,7 +121,7 @@ async function openOn(
   throw new Refused(status, await textOf(stream))
 }
 
-/** A streaming GET, and the end of its session, also after a rejection. */
+/** A streaming GET whose session is destroyed when it is disconnected or rejected. */
 async function hold(
   session: ClientHttp2Session,
   path: string,
@@ -154,7 +154,7 @@ interface Pushed {
 export class PushClient extends NdjsonClient {
   /** Everything that was pushed, by path. */
   readonly pushed = new Map<string, Pushed>()
-  /** Events received as lines. */
+  /** Number of events received as lines of the held stream. */
   inline = 0
   #session: ClientHttp2Session | undefined
   readonly #settings: Http2Settings
@@ -209,7 +209,7 @@ export class PushClient extends NdjsonClient {
       const session = this.#session as ClientHttp2Session
       for await (const piece of await openOn(session, path, {})) pieces.push(piece as Buffer)
     } catch {
-      // The session has ended, and so has the client.
+      // The session has ended, and the client with it.
     }
     return Buffer.concat(pieces).toString()
   }

@@ -139,7 +139,7 @@ export class Recorder implements Follower {
     await this.until(isThere, `it is at ${printPosition(position)}`)
   }
 
-  /** Waits until the received events satisfy it. */
+  /** Waits until `isSo` returns true. `what` describes the condition. */
   async until(isSo: () => boolean, what: string): Promise<void> {
     const end = performance.now() + WAIT_LIMIT_MS
     while (!isSo()) {
@@ -207,7 +207,7 @@ export function logContract(t: Test, name: string, make: MakeLog): void {
     t.match(all[0]?.position.epoch, /^[a-z0-9]{1,16}$/)
     t.ok(all.every(each => !each.replayed && Math.abs(each.time - Date.now()) < 60_000))
     const other = await append(log, 'b', [draft(1)])
-    t.equal(other.offset, 1, 'every channel counts for itself')
+    t.equal(other.offset, 1, 'each channel has separate offsets')
     t.not(other.epoch, all[0]?.position.epoch)
   })
 
@@ -497,7 +497,7 @@ export function logContract(t: Test, name: string, make: MakeLog): void {
 
   withLog('retention by age trims only old events', { retention: { age: 150 } }, async (t, log) => {
     const receipts: Receipt[] = []
-    // At least five ages long, and at least eleven rounds, however slow they are.
+    // Runs for at least 500 ms, and for at least eleven rounds on a slow machine.
     const end = Date.now() + 500
     while (Date.now() < end || receipts.length <= 10) {
       receipts.push(...(await log.append('a', drafts(1, receipts.length + 1))))
@@ -506,7 +506,7 @@ export function logContract(t: Test, name: string, make: MakeLog): void {
       const after = (await log.append('b', [draft(1)]))[0]?.time ?? 0
       const kept = new Set(events.map(each => each.offset))
       for (const { time, position } of receipts) {
-        // The log's clock at the read was between the two.
+        // By the log's clock, the read was between `before` and `after`.
         if (time >= after - 150 && !kept.has(position.offset)) t.fail('an event left too early')
         if (time < before - 150 && kept.has(position.offset)) t.fail('an event stayed too long')
       }

@@ -4,7 +4,7 @@ export interface Wish {
   readonly type?: string
   readonly lang?: string
   readonly newest?: true
-  /** Stretches at intervals: they change when events arrive, not which. */
+  /** Delivered in stretches at intervals, which changes when events arrive, but not which events. */
   readonly every?: true
 }
 

@@ -39,7 +39,7 @@ const deliveredOf = ({ id, data, skipped = 0 }: Answer['events'][number]): Deliv
 interface Stream {
   readonly wish: Wish
   readonly client: Client
-  /** The node's position: a client receives no filtered events. */
+  /** Where the node is in the channel, which may be beyond the last event that passed the client's filter. */
   at: string
 }
 
@@ -74,7 +74,7 @@ class Mix {
   readonly #channel: string
   readonly #model: Model
   #data = 0
-  /** Events per poll. */
+  /** The cursors of the polling clients, in the order of `WISHES`. */
   readonly #cursors: string[]
   #streams: Stream[] = []
 
@@ -199,7 +199,7 @@ class Mix {
     equal(delivered.at(-1)?.offset, wanted.at(-1)?.offset)
   }
 
-  /** Streams end where their channel does. */
+  /** Every stream ends at the end of its channel. */
   async #finish(): Promise<void> {
     for (const { client } of this.#streams.splice(0)) {
       equal(Object.keys(await client.next()), ['end'])

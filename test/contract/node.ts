@@ -84,7 +84,7 @@ export async function startNode(
   const log = createLog(config)
   await log.open()
   const sendNow = config.directWrites ? createSendNow() : undefined
-  // A client of the tests shares this process: it may be busy for longer than a client may usually take to answer.
+  // Tests run their clients in this process, which may be busy for longer than the default timeout.
   const heartbeatAnswer = 60_000
   const hub = new Hub(log, {
     ...config,

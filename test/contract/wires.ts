@@ -86,7 +86,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     }
   })
 
-  t.test('a name with any allowed character, once or twice, is that channel and no other', async t => {
+  t.test('a name with any allowed character, single or doubled, is that channel and no other', async t => {
     const around = fresh()
     const names = [...SIGNS].map((sign, i) => `${around}${i}${sign}a${sign}${sign}`)
     names.push(`${around}/${SIGNS}`, `${SIGNS}${around}`)
@@ -105,7 +105,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     t.match(await client.next(), { gap: { channel: names[0] } })
   })
 
-  t.test('starts at the given cursor, and by default at the usual place', async t => {
+  t.test('starts at the given cursor, and by default where the wire begins', async t => {
     const channel = fresh()
     const ids = await node.append(channel, '1', '2', '3')
     t.equal(idOf(await (await connect(channel, 'earliest')).event()), ids[0])
@@ -422,7 +422,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
       follow(before, [low, low], [{}]),
     ])
     if (waits) {
-      t.equal(came.at(-1), alone, 'one alone waits; enough of them, or a high one, wake at once')
+      t.equal(came.at(-1), alone, 'one alone waits; a full batch or a normal event is sent at once')
     }
   })
 
@@ -493,16 +493,16 @@ async function standing(
     const fast = await connectTo(node, { channels: [channel], cursor: start })
     node.app.server.off('connection', track)
     slow.pause()
-    // More than a client receives of one pushed response without reading: its window, and Node's buffer behind it.
+    // More than a client that does not read receives of a pushed response: its window, and Node's buffer.
     const data = noise(256 * 1024)
     const ids: string[] = []
     let most = 0
     while (ids.length < 80) {
       ids.push(...(await node.append(channel, data)))
-      if (idOf(await fast.event()) !== ids.at(-1)) t.fail('the fast one is another event')
+      if (idOf(await fast.event()) !== ids.at(-1)) t.fail('the fast client received another event')
       for (const socket of sockets) most = Math.max(most, socket.writableLength)
     }
-    // Over TLS and HTTP/2 the node learns a moment later that the fast connection is not full.
+    // Over TLS and HTTP/2, the node detects with a delay that the fast connection is no longer full.
     await until('one is behind', () => node.hub.connections.full.size === 1)
     t.ok(most < 1024 * 1024, `at most ${most} bytes were queued`)
     slow.resume()
@@ -572,14 +572,14 @@ async function standing(
     const seen = offsetOf(reads.cursor)
     await strict.append(channel, '"last"')
     const again = await connectTo(strict, { channels: [channel], cursor: reads.cursor })
-    t.equal(offsetOf(idOf(await again.event())), seen + 1, 'and continues elsewhere')
+    t.equal(offsetOf(idOf(await again.event())), seen + 1, 'and continues on a new connection')
     again.cut()
   })
 }
 
-// What the sentences need -----------------------------------------------------------------------------------
+// Helpers of the suite --------------------------------------------------------------------------------------
 
-/** This many events; anything else raises. */
+/** The next `count` events. Raises on any other item. */
 export async function take(client: Client, count: number): Promise<string[]> {
   const events: string[] = []
   while (events.length < count) events.push(await client.event())
@@ -616,8 +616,8 @@ function noise(bytes: number): string {
 }
 
 /**
- * Whether the only connection of a channel of 16 events, whose newest is `last`, accepts no more bytes, and its next
- * events were trimmed. The kernel may take some more yet: that ends with a gap all the same.
+ * Whether the only connection accepts no more bytes, and the next events of its reader were trimmed. The channel
+ * retains 16 events, of which `last` is the newest. The kernel may accept more; the client receives a gap anyway.
  */
 function hasFallenOff(node: Node, last: string): boolean {
   const [connection] = node.hub.connections.full

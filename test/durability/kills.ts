@@ -8,7 +8,7 @@ import { until } from '../support/until.ts'
 export interface KillsOptions {
   readonly folder: string
   readonly kills: number
-  /** Publishes per second of a node's life. A node that has fallen behind is sent more until it has caught up. */
+  /** Publishes per second while a node runs. A node that has fallen behind is sent more until it has caught up. */
   readonly rate: number
   /** Maximum time from a start to the kill, ms. The kill waits longer until enough publishes are acknowledged. */
   readonly alive: number
@@ -19,7 +19,7 @@ export interface KillsOptions {
 
 export interface KillsAccount {
   readonly acknowledged: number
-  /** Time under load, of all nodes together. */
+  /** Total time of all nodes under load, s. */
   readonly seconds: number
   readonly epochs: number
   /** Descriptions of the faults. */

@@ -10,9 +10,9 @@ import { TYPESCRIPT } from '../support/typescript.ts'
 const FILL = fileURLToPath(new URL('./fill.ts', import.meta.url))
 
 export interface Restart {
-  /** Time until it listens, ms. */
+  /** Time from the start until the node listens, ms. */
   readonly ready: number
-  /** Resident memory of a node with an empty folder, MiB, and of this one. */
+  /** Resident memory of a node with an empty folder, and of the restarted node, MiB. */
   readonly empty: number
   readonly resident: number
 }

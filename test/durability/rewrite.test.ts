@@ -46,7 +46,7 @@ t.test(
         const chance = random.below(3)
         if (chance === 0) continue
         await log.close()
-        // Without its mark the log begins new epochs.
+        // Without the file `mark`, the log begins new epochs.
         if (chance === 1) rmSync(join(data, 'mark'))
         log = await openRewritable(data)
         if (chance === 2)
@@ -66,7 +66,7 @@ t.test('unreadable events leave the files, including the active one', async t =>
   await log.clear('a')
   await append(log, 'a', [draft('kept')])
   await log.tidy()
-  t.ok(sizeOf(data) < 300_000, `${sizeOf(data)} bytes of ${many} files, zeros ahead among them`)
+  t.ok(sizeOf(data) < 300_000, `${sizeOf(data)} bytes of ${many} files, including preallocated zeros`)
   t.notMatch(textOf(data), /secret/)
   t.ok(files(data).length < many / 4, `${files(data).length} files of ${many}`)
   const old = inodes(data)

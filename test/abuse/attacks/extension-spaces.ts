@@ -1,4 +1,4 @@
-// S3: a pattern that takes time by the square of a header's length.
+// S3: a regular expression whose time is quadratic in the length of a header.
 
 import type { Attack } from '../attack.ts'
 import { exchange, paced } from '../raw.ts'

@@ -1,4 +1,4 @@
-// H9 and S9: reads by host names that must not reach the node.
+// H9 and S9: requests with a foreign Host, or for a private path in any spelling, which must be rejected.
 
 import type { Attack } from '../attack.ts'
 import { exchange, getting, paced } from '../raw.ts'

@@ -1,4 +1,4 @@
-// W6: reads that write.
+// W6: reads of unknown channels must not write to Redis.
 
 import type { Attack } from '../attack.ts'
 import { exchange, getting, paced } from '../raw.ts'

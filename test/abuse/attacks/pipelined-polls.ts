@@ -1,4 +1,4 @@
-// S2: one connection holds more than all others together.
+// S2: one connection holds more requests than all others together.
 
 import type { Attack } from '../attack.ts'
 import { ending, getting, open, pump } from '../raw.ts'

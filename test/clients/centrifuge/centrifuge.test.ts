@@ -85,7 +85,7 @@ async function run(t: Test, program: Program, name: string, protobuf: boolean): 
     t.teardown(() => client.stop())
     return client
   }
-  /** Loses the connection; the next one is to that node. */
+  /** Cuts the connection and awaits `meanwhile`; then the client reconnects to `node`. */
   const moveTo = async (node: Node, meanwhile: () => Promise<unknown>) => {
     proxy.faults.refuse = true
     proxy.cut()
@@ -115,7 +115,7 @@ async function run(t: Test, program: Program, name: string, protobuf: boolean): 
   await client.order({ do: 'subscribe', channel, joinLeave: true })
   await client.next('subscribed', { channel })
   await client.order({ do: 'subscribe', channel: 'inbox:bob' })
-  t.match(await client.next('unsubscribed', { channel: 'inbox:bob' }), { code: 103 }, 'the rules refuse it')
+  t.match(await client.next('unsubscribed', { channel: 'inbox:bob' }), { code: 103 }, 'refused by the rules')
   const grant = (exp: number) =>
     signToken(world.hs, userClaims(name, { channel: granted, allow: ['sub', 'pub', 'hst'], exp }))
   await client.order({ do: 'subscribe', channel: granted, tokens: [grant(soon(3)), grant(soon(3600))] })
@@ -161,7 +161,7 @@ async function run(t: Test, program: Program, name: string, protobuf: boolean): 
   await api('unsubscribe', { user: name, channel: granted })
   t.match(await client.next('unsubscribed', { channel: granted }), { code: 2000 })
   await api('disconnect', { user: name })
-  t.match(await client.next('connecting'), { code: 3011 }, 'an admin disconnects it')
+  t.match(await client.next('connecting'), { code: 3011 }, 'an admin disconnects the client')
   await client.next('connected')
   t.match(await client.next('subscribed', { channel }), { recovered: true })
 }
@@ -172,7 +172,7 @@ for (const { name, without, prepare } of LANGUAGES) {
     try {
       program = await prepare()
     } catch (error) {
-      // Without a network it is skipped; in CI it must run.
+      // Without a network, this client is skipped; in CI it must run.
       if (process.env.CI) throw error
       return void t.test('its library', { skip: (error as Error).message }, async () => {})
     }

@@ -1,5 +1,5 @@
 // Clients of Centrifuge that are programs, one per language. A program takes its options as JSON in its only argument,
-// orders on stdin and gives events on stdout, one line of JSON each. It ends with its input.
+// reads orders from stdin and prints events to stdout, one line of JSON each. It exits when stdin ends.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -9,7 +9,7 @@ import { until } from '../../support/until.ts'
 export interface Options {
   /** `ws://127.0.0.1:<port>/connection/websocket`. */
   readonly url: string
-  /** The first token, and those that the client gets when it asks for another one. */
+  /** The first token, and those returned to the client's later requests for a token, in order. */
   readonly tokens: readonly string[]
   readonly protobuf: boolean
 }
@@ -20,7 +20,7 @@ export type Order =
       readonly do: 'subscribe'
       readonly channel: string
       readonly joinLeave?: boolean
-      /** Of the subscription, as those of the connection. */
+      /** Tokens of the subscription, in the same order as those of the connection. */
       readonly tokens?: readonly string[]
     }
   | { readonly do: 'publish'; readonly channel: string; readonly data: unknown }
@@ -36,9 +36,9 @@ export interface Event {
     | 'publication'
     | 'join'
     | 'leave'
-    /** It asks for another token. */
+    /** The client requests another token. */
     | 'token'
-    /** How an order ended, which `of` names. */
+    /** The result of the order that `of` names. */
     | 'result'
     | 'error'
   readonly [member: string]: unknown
@@ -54,7 +54,7 @@ export interface Program {
 export class Client {
   readonly #child
   readonly #events: Event[] = []
-  /** What it printed besides events, for failures. */
+  /** Printed lines that are not events, for failure messages. */
   readonly #notes: string[] = []
 
   constructor({ command, args }: Program, options: Options) {
@@ -70,7 +70,7 @@ export class Client {
     }
   }
 
-  /** Gives an order. Returns its result. Raises if it failed. */
+  /** Sends an order and returns its result. Raises if the order failed. */
   async order(order: Order): Promise<unknown> {
     this.#child.stdin.write(`${JSON.stringify(order)}\n`)
     const isEnd = ({ event, of }: Event) => (event === 'result' || event === 'error') && of === order.do
@@ -79,7 +79,7 @@ export class Client {
     return value
   }
 
-  /** The next event of that kind, with these members. Earlier ones stay, for other calls. */
+  /** The next event of this kind with these members. Events that do not match are kept for later calls. */
   next(event: Event['event'], members: Readonly<Record<string, unknown>> = {}): Promise<Event> {
     return this.#next(
       `${event} ${JSON.stringify(members)}`,
