@@ -179,7 +179,7 @@ t.test('the start command of README runs in a clean clone', async t => {
 
 interface Compilation {
   readonly files: readonly string[]
-  /** TypeScript before version 7, or the one of today, which is faster. */
+  /** TypeScript before version 7, or the current version, which is faster. */
   readonly compiler: 'typescript' | 'typescript-native'
   readonly [option: string]: unknown
 }

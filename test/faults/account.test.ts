@@ -1,4 +1,4 @@
-// The judge of the fault suite has to be able to say no: each of the wrongs that it looks for is done to it.
+// Tests the judge of the fault suite: it must report every kind of fault, and no fault where there is none.
 
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
@@ -24,7 +24,7 @@ function publish(account: Account, ids: readonly string[]): Given[] {
   })
 }
 
-/** The messages of one reader, in order; it started at a1-0. */
+/** A message that a reader received: an event, or a gap. */
 type Told = Given | { from: string; to: string }
 
 function read(account: Account, told: readonly Told[], begin = 'a1-0', name = 'reader', now = NOW): Ledger {
@@ -41,14 +41,14 @@ function read(account: Account, told: readonly Told[], begin = 'a1-0', name = 'r
 const ids = (epoch: string, from: number, to: number) =>
   Array.from({ length: to - from + 1 }, (_, i) => `${epoch}-${from + i}`)
 
-/** The fault counts that are not 0; other counts are left out. */
+/** The counts of a verdict that are not 0, except published, acknowledged and delivered events. */
 function wrongs(verdict: Verdict): Partial<Record<keyof Verdict, number>> {
   const { repeated, reordered, lost, gapped, gaps, ambiguous, publishedAgain } = verdict
   const all = { repeated, reordered, lost, gapped, gaps, ambiguous, publishedAgain }
   return Object.fromEntries(Object.entries(all).filter(([, count]) => count !== 0))
 }
 
-/** Five events; `told` selects the delivered ones. */
+/** Publishes five events, and judges a reader that received the messages that `told` makes of them. */
 function of(t: Test, told: (events: Given[]) => Told[], expected: object, faulty = true): void {
   const account = new Account()
   read(account, told(publish(account, ids('a1', 1, 5))))
@@ -123,7 +123,7 @@ t.test('the boundary of an epoch', t => {
     read(account, told(publish(account, [...ids('a1', 1, 4), ...ids('b2', 4, 6)])))
     return account.judge()
   }
-  // a1-4 was lost, b2 begins behind a1-3.
+  // The log lost a1-4, so the epoch b2 begins after a1-3.
   const gap = (from: number) => ({ from: `a1-${from}`, to: 'b2-3' })
   const told = boundary(([a, b, c, , ...rest]) => [a, b, c, gap(3), ...rest] as Told[])
   t.same(wrongs(told), { gapped: 1, gaps: 1 })
@@ -136,7 +136,7 @@ t.test('the boundary of an epoch', t => {
   const lost = boundary(([a, b, c, , ...rest]) => [a, b, c, ...rest] as Told[])
   t.same(wrongs(lost), { lost: 1 })
   const short = boundary(([a, b, c, , , ...rest]) => [a, b, c, gap(3), ...rest] as Told[])
-  t.same(wrongs(short), { gapped: 1, gaps: 1, lost: 1 }, 'b2-4 lies behind the gap')
+  t.same(wrongs(short), { gapped: 1, gaps: 1, lost: 1 }, 'the gap does not cover b2-4')
   t.end()
 })
 
@@ -219,8 +219,8 @@ t.test('a late reader is accountable only for later events', t => {
   t.end()
 })
 
-// A log that breaks off at random, and readers that are cut at random: whatever is then taken from or added to what
-// one of them was given is found.
+// A log that loses its newest events and starts a new epoch at random: the judge must find every event that is removed
+// from, repeated, swapped or changed in the messages of a reader.
 
 interface World {
   readonly events: Given[]
@@ -247,7 +247,7 @@ const worlds = fc
         told.push(next)
         place = id
       }
-      // The base of the next epoch. The reader had seen all of it.
+      // The next epoch begins after the events that were not lost. The reader has received the lost ones too.
       head = Math.max(0, head + count - lost)
     }
     return { events, told }

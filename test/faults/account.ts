@@ -1,8 +1,8 @@
-// The account: the published events, the events of every reader, and whether the two agree. Pure: it is the judge of
-// the fault suite, so it is tested by itself.
+// The account of a case: the published events, the events that every reader received, and whether the two agree. It is
+// the judge of the fault suite, so it has no side effects and its own tests.
 //
-// Offsets in an epoch are consecutive, so a reader's story is a short list of stretches and gaps, and an id that
-// nobody saw is still known to exist between two that somebody saw.
+// Offsets in an epoch are consecutive, so a reader's history is a short list of stretches and gaps, and an id between
+// two received ones is known to exist even if no reader received it.
 
 import {
   type Gap,
@@ -17,7 +17,7 @@ import { Spans } from './spans.ts'
 export interface Untimed {
   readonly channel: string
   readonly id: string
-  /** `n`: which of the publisher's events it is. */
+  /** `n`: the publisher's number of the event. */
   readonly data: { readonly n: number }
 }
 
@@ -66,7 +66,7 @@ export interface Verdict {
   readonly gapped: number
   /** Gaps reported to readers. */
   readonly gaps: number
-  /** Ids of two different events. */
+  /** Ids under which two different events occurred. */
   readonly ambiguous: number
   /** Descriptions of the first faults, including those counted above. */
   readonly faults: readonly string[]
@@ -97,7 +97,7 @@ export class Ledger {
   readonly channel: string
   /** The reader's position before its first event. */
   start: Position | undefined
-  /** Its position: the last event or gap, or its start. */
+  /** The reader's current position: its last event or gap, or its start. */
   place: Position | undefined
   readonly chapters: Chapter[] = []
 
@@ -133,7 +133,7 @@ export class Ledger {
   }
 }
 
-/** Whether it is a position that Redis returned for a channel that had not been stored yet. */
+/** Whether Redis returned the position for a channel that had not been stored yet. */
 function isProvisional({ epoch, offset }: Position): boolean {
   return offset === 0 && epoch.length === 16
 }
@@ -142,7 +142,7 @@ function isProvisional({ epoch, offset }: Position): boolean {
 interface Known {
   /** By epoch. */
   readonly ids: Map<string, Spans>
-  /** When each epoch was first seen, ms since 1970: they follow each other. */
+  /** When each epoch was first seen, ms since 1970: this is the order of the epochs. */
   readonly since: Map<string, number>
   /** The ids of the publisher's events: one each, unless the log lost some. */
   readonly byData: Map<number, Set<string>>
@@ -348,7 +348,7 @@ export class Account {
     }
   }
 
-  /** The last offset of an epoch that lay before a reader that began at `start`. */
+  /** Last offset of an epoch that a reader that began at `start` need not receive. Infinity: needs none. */
   #begins(known: Known, start: Position, epoch: string): number {
     if (epoch === start.epoch) return start.offset
     const own = known.since.get(start.epoch)
@@ -401,8 +401,8 @@ function judgeGap({ from, to }: Gap, place: Position, say: (text: string) => voi
 }
 
 /**
- * The number of offsets from `first` to `last` of an epoch covered by the gaps: every id after `from` in its epoch, up
- * to `to` in `to`'s, and all of the epochs between the two.
+ * The number of offsets from `first` to `last` of an epoch that the gaps cover. A gap covers the ids after `from` in
+ * the epoch of `from`, the ids up to `to` in the epoch of `to`, and all ids of the epochs between the two.
  */
 function covered(
   gaps: readonly Gap[],

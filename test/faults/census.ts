@@ -6,9 +6,9 @@ import { until } from '../support/until.ts'
 import type { World } from './world.ts'
 
 export interface Census {
-  /** Keys in all Redis servers that are masters, but those of the nodes' probes: these expire, and change with masters. */
+  /** Keys in all masters, without the keys of the nodes' probes: these expire, and change with the masters. */
   readonly keys: number
-  /** Bytes of data in these servers. */
+  /** Bytes of data in all masters. */
   readonly redis: number
   /** Resources of each node, by name. */
   readonly nodes: Readonly<Record<string, Counts>>
@@ -21,15 +21,15 @@ export interface Course {
   readonly after: Census
 }
 
-/** Ms. Nodes drop abandoned Socket.IO sessions after 13 s (world.ts). */
+/** Deadline for releasing resources, ms. Nodes drop abandoned Socket.IO sessions after 13 s (world.ts). */
 const BACK_WITHIN = 40_000
 /** Samples before a case. One is not enough, because the balancers' health checks open and close connections. */
 const LOOKS = 3
-/** Part of the keys of probes. */
+/** A part of the name that only keys of probes have. */
 const PROBE = '{fanwire:'
-/** Bytes by which Redis' data may grow beside its keys: hash tables grow in steps, and masters change. */
+/** Bytes by which Redis' data may grow without new keys: hash tables grow in steps, and masters change. */
 const REDIS_ROOM = 2 ** 20
-/** The log of lives is kept for longer than a case. */
+/** Bytes by which the log of lives may grow, because its events are kept for longer than a case. */
 const LIVES_ROOM = 2 ** 21
 
 export async function takeCensus(world: World): Promise<Census> {
@@ -56,9 +56,9 @@ export async function atRest(world: World): Promise<Census> {
 }
 
 /**
- * Waits until the world has no more than `before`. Returns its resources, and any excess with the nodes' connections, in
- * words. The balancers must have released the nodes. `channels`, those of the case, are removed from Redis. Resources of
- * reads and health checks do not count: each figure is the minimum of all samples.
+ * Waits until the world has no more resources than `before`. Returns its resources, and any excess with the nodes'
+ * connections, as text. The balancers must have closed their connections to the nodes. Removes `channels`, those of the
+ * case, from Redis. Each figure is the minimum of all samples, to leave out the resources of reads and health checks.
  */
 export async function restored(
   world: World,
@@ -67,7 +67,7 @@ export async function restored(
 ): Promise<{ after: Census; more: string[] }> {
   let after = await takeCensus(world)
   await until(
-    'all is as it was',
+    'resources are as before',
     async () => {
       if (exceeding(world, before, after).length === 0) return true
       // A node that has not released a channel yet recreates it.
@@ -81,21 +81,21 @@ export async function restored(
   return { after, more: more.length === 0 ? [] : [...more, ...peers(world)] }
 }
 
-/** The programs that each node is connected to, in words: one of them holds what is left over. */
+/** The programs that each node is connected to, as text: one of them holds a connection that is left over. */
 function peers({ topology: { edges, writers } }: World): string[] {
   return [...edges, ...writers]
     .filter(({ running }) => running)
     .map(({ name, pid }) => `${name} is connected to ${peersOf(pid).join(', ')}`)
 }
 
-/** Connections to a node that nginx and HAProxy each keep for the next request, or did not have at the first sample. */
+/** Idle connections to a node, one each of nginx and HAProxy, that the census before the case may lack. */
 const IDLE = 2
-/** Resources of a node that sends webhooks: it reads the channels of the log of lives, and connects to the application. */
+/** Resources of a node that sends webhooks: it reads the log of lives, and connects to the application. */
 const SENDER = { channels: 16, readers: 16, sockets: 2 }
 
 /** What `after` has in excess of `before`, as text. */
 function exceeding({ application }: World, before: Census, after: Census): string[] {
-  // Another node may send by now.
+  // A different node may send the webhooks now than before the case.
   const sender = application === undefined ? { channels: 0, readers: 0, sockets: 0 } : SENDER
   const more = Object.entries(after.nodes).flatMap(([name, counts]) => {
     const own = before.nodes[name]

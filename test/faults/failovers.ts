@@ -1,4 +1,4 @@
-// Faults of a Redis that has others to take its place: a replica that sentinels promote, and a Redis Cluster.
+// Faults of a Redis with replicas: a replica that sentinels promote, and a Redis Cluster.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
@@ -55,8 +55,9 @@ function serversOf({ servers }: SentinelGroup | ClusterGroup, password = ''): Se
   return servers.map(({ port }) => serverAt(port, password))
 }
 
-/** How long a replica is paused before its master dies, and load runs between two steps, ms. */
+/** How long a replica is paused before its master dies, ms. */
 const LAG = 1000
+/** How long the load runs between two steps of a fault, ms. */
 const BETWEEN = 2000
 /** How long a failover may take, ms. */
 const TAKEN_OVER_WITHIN = 20_000

@@ -10,7 +10,7 @@ import { anyOf, ask, CUT_OFF, isReady, type SingleWorld, type World } from './wo
 import { until } from '../support/until.ts'
 
 export interface Fault<W extends World = World> extends Expected {
-  /** Part of the test command. */
+  /** Whether test/cluster/faults.test.ts runs it too, not only `npm run chaos`. */
   readonly quick?: boolean
   /** Raises for failures that the account can't show. */
   inject(world: W, load: Load): Promise<void>
@@ -67,7 +67,7 @@ export const faults: readonly Fault<SingleWorld>[] = [
         if (node.name === spared) continue
         say(`restart of ${node.name}`)
         await restart(node)
-        // The load balancers need time to notice it.
+        // The load balancers need time to notice the restart.
         await sleep(AWAY)
       }
     },

@@ -13,13 +13,14 @@ import { Members } from './lives/members.ts'
 
 type ToldOfLives = Awaited<ReturnType<Members['end']>>
 
+/** Events per second. */
 const RATE = 50
 /** One of this many events goes to the second channel. */
 const SECOND = 5
 
-/** Ms without a new event at any reader after which events count as lost: readers on a busy machine are slow. */
+/** Ms without progress of any reader after which missing events count as lost: readers on a busy machine are slow. */
 const STUCK_AFTER = 30_000
-/** Ms between two counts of missing events, which take some time. */
+/** Ms between two counts of missing events: counting takes some time. */
 const COUNT_EVERY = 100
 /** Deadline for a reader to leave, ms. */
 const STOPPED_WITHIN = 30_000
@@ -31,7 +32,7 @@ export class Load {
   /** The room that users join and leave, if there is an application. */
   readonly room: string
   readonly readers: Reader[] = []
-  /** The ports of the load balancers, and those where the edges speak HTTP/2. */
+  /** The ports of the load balancers; below, the ports of the edges for HTTP/2. */
   readonly #ports: readonly number[]
   readonly #h2cPorts: readonly number[]
   readonly #application: Application | undefined
@@ -39,7 +40,7 @@ export class Load {
   #publisher: Publisher | undefined
   #members: Members | undefined
 
-  /** `name` is part of its channels' names, which must be new. */
+  /** `name` is part of the names of the load's channels, which must be new. */
   constructor(name: string, { topology, h2cPorts, application, random }: World) {
     this.#application = application
     this.#random = random
@@ -83,7 +84,7 @@ export class Load {
     return await this.#members?.end(gaps)
   }
 
-  /** Stops publishing, waits until all publishes are answered and all events received, and ends; the account has the rest. */
+  /** Stops publishing, waits until all publishes are answered and all events received, then stops the readers. */
   async end(): Promise<void> {
     await this.#publisher?.stop(WAIT_LIMIT_MS)
     if (!(await fallsToNone(() => this.account.missing(), STUCK_AFTER))) {
@@ -124,13 +125,13 @@ export class Load {
   async #opened(readers: readonly Reader[]): Promise<void> {
     const late = AbortSignal.timeout(WAIT_LIMIT_MS)
     const expired = new Promise<never>((_resolve, reject) => {
-      late.addEventListener('abort', () => reject(new Error('not all readers were let in')), { once: true })
+      late.addEventListener('abort', () => reject(new Error('not all readers connected')), { once: true })
     })
     await Promise.race([Promise.all(readers.map(({ opened }) => opened)), expired])
   }
 }
 
-/** Returns whether `missing` falls to 0. It may take any time, but has to fall within each `ms`. */
+/** Returns whether `missing` falls to 0. This may take any time, if it falls at least every `ms` ms. */
 export async function fallsToNone(missing: () => number, ms: number, every = COUNT_EVERY): Promise<boolean> {
   let least = Number.POSITIVE_INFINITY
   let since = performance.now()

@@ -1,5 +1,5 @@
-// A reliable publisher: every event has an idempotency key, and is retried with the same key until it is acknowledged. Now
-// and then it repeats an acknowledged event, like a publisher that restarts after a crash.
+// A reliable publisher: gives every event an idempotency key, and retries it with the same key until it is
+// acknowledged. It repeats some acknowledged events, like a publisher that restarts after a crash.
 
 import { setMaxListeners } from 'node:events'
 import { Agent, request } from 'node:http'
@@ -12,8 +12,9 @@ const ANSWER_WITHIN_MS = 10_000
 const RETRY_MS = 250
 /** Maximum number of unanswered events. */
 const MAX_UNANSWERED = 100
-/** One in this many answered events is repeated, within this many ms. */
+/** One in this many answered events is repeated. */
 const REPEATED = 10
+/** Maximum delay before an answered event is repeated, ms. */
 const REPEATED_WITHIN = 2000
 
 export interface PublisherOptions {

@@ -9,13 +9,13 @@ import type { Load } from './load.ts'
 import { type Outcome, runCase } from './run.ts'
 import type { SingleWorld } from './world.ts'
 
-/** Ms between two faults. */
+/** Ms between two faults: `least`, and a random part of `more`. */
 const BETWEEN = { least: 2000, more: 4000 }
 /** Ms between two samples of the memory of an edge. */
 const LOOK_MS = 2000
 /** How long an edge that has just started warms up and its memory grows, ms. */
 const WARM_UP_MS = 60_000
-/** Allowed growth of the median memory from the first third after the warm-up to the last third. */
+/** Allowed relative growth of the median memory from the first third after the warm-up to the last. */
 const FLAT = 0.1
 
 export async function runRandom(minutes: number, world: SingleWorld): Promise<Outcome> {

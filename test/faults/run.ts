@@ -8,8 +8,9 @@ import type { LivesVerdict } from './lives/notifications.ts'
 import { Load } from './load.ts'
 import type { World } from './world.ts'
 
-/** How long the load runs before the fault and after it, ms. */
+/** How long the load runs before the fault, ms. */
 const BEFORE = 1000
+/** How long it runs after the fault, ms. */
 const AFTER = 1000
 
 export interface Outcome {

@@ -17,7 +17,7 @@ export type Server = (command: string, ...args: (string | number)[]) => Promise<
 
 export interface World {
   readonly topology: Topology
-  /** Where the edges speak cleartext HTTP/2. */
+  /** The ports of the edges for cleartext HTTP/2. */
   readonly h2cPorts: readonly number[]
   /** All running Redis servers. */
   servers(): readonly Server[]
@@ -52,7 +52,7 @@ export interface WorldOptions {
   readonly lives?: boolean
 }
 
-/** Settings of the nodes: timeouts that suit the suite, and a retention that it reaches. */
+/** Settings of the nodes: timeouts that suit the suite, and a retention limit that long runs reach. */
 const SETTINGS = {
   FANWIRE_HEARTBEAT: '3s',
   FANWIRE_DRAIN: '1s',

@@ -1,4 +1,4 @@
-// A short run of npm run fuzz, of always the same inputs.
+// A short run of `npm run fuzz` with the same inputs each time.
 
 import t from 'tap'
 import { runFuzz } from './run.ts'

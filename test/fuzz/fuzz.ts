@@ -1,4 +1,4 @@
-// npm run fuzz: many inputs that are almost right, to a real node.
+// `npm run fuzz`: sends many almost valid inputs to a real node.
 
 import { numberOf, optionsOf, runMain } from '../support/command-line.ts'
 import { FLAT, runFuzz } from './run.ts'

@@ -1,5 +1,5 @@
-// What a node is given: tokens, headers, URLs, bodies, frames of WebSocket, packets of Socket.IO, and what clients and
-// servers of other systems send.
+// The inputs for a node: tokens, headers, URLs, bodies, WebSocket frames, Socket.IO packets, and messages of clients
+// and servers of other systems.
 
 import { createHmac, hash } from 'node:crypto'
 import { type ClosedWorld, RULES } from '../support/closed-node.ts'
@@ -258,7 +258,7 @@ export class Inputs {
     return request('POST', path, [`Authorization: Bearer ${this.#good()}`, `Content-Type: ${type}`], body)
   }
 
-  /** Damaged before it is signed, to get past the signature check; sometimes also after. */
+  /** A request, damaged before it is signed to get past the signature check; sometimes also after. */
   #signedRequest(): Buffer {
     const random = this.#random
     const [method, good, parameters, text] = random.pick(PUSHER_API)

@@ -1,4 +1,4 @@
-// Sends inputs to a node and checks it: it answers, with codes; it does not crash, nor grow, nor log secrets.
+// Sends inputs to a node and checks that it answers with codes, and does not crash, grow or log secrets.
 
 import { once } from 'node:events'
 import { connect } from 'node:net'
@@ -31,17 +31,21 @@ export interface FuzzResult {
   readonly end: number
 }
 
+/** Number of inputs that are sent in parallel. */
 const AT_ONCE = 24
 /** Deadline for a response, ms. */
 const ANSWER_WITHIN_MS = 20_000
 /** How long a client keeps its side open after sending its input, ms. */
 const HELD_BACK = 200
+/** The share of the inputs that belongs to the warm-up. */
 const WARM_UP = 0.3
 /** The share of the inputs over which each median is taken. */
 const PART = 0.2
+/** Number of inputs between two samples of the node's memory. */
 const LOOK_EVERY = 100
-/** After this many inputs the node's rules file is replaced by another one, valid or not. */
+/** Number of inputs after which the node's rules file is replaced by another one, valid or not. */
 const RULES_EVERY = 500
+/** Number of failures after which the run stops. */
 const MOST_WRONG = 20
 
 class Fuzz {
@@ -148,7 +152,7 @@ class Fuzz {
     this.#wrong.push(what + given)
   }
 
-  /** The node is still the same. */
+  /** Checks that the node is still ready and alive. */
   async #lookAt({ url }: RunningNode): Promise<void> {
     for (const path of ['/readyz', '/healthz']) {
       const { status } = await fetch(url + path)
@@ -302,5 +306,5 @@ export function runFuzz(options: FuzzOptions): Promise<FuzzResult> {
   return new Fuzz(options).run()
 }
 
-/** Maximum memory at the end, relative to that after the warm-up. */
+/** Maximum ratio of the memory at the end to the memory after the warm-up. */
 export const FLAT = 1.2

@@ -21,6 +21,7 @@ import { userClaims } from '../support/tokens.ts'
 import { temporaryFolder } from '../support/tools.ts'
 import { until } from '../support/until.ts'
 
+/** How long a node accepts a token after its `exp`, s. */
 const LEEWAY = 10
 const now = () => Math.floor(Date.now() / 1000)
 /** How long a short token or key opens connections, ms. */

@@ -1,5 +1,5 @@
-// Centrifuge clients over HTTP behind two nodes on Redis: a client's response is on one node, its commands arrive on
-// the other.
+// Centrifuge clients over HTTP behind two nodes on Redis: one node streams the response to a client, and the other
+// receives the client's commands.
 
 import { Centrifuge } from 'centrifuge'
 import { EventSource } from 'eventsource-3'
@@ -60,7 +60,7 @@ t.test('commands for a node that is gone are rejected, so that the client reconn
   t.match([answer.status, await answer.json()], [404, { error: { code: 'FW_NOT_FOUND' } }])
 })
 
-t.test('a session that is gone from a running node', async t => {
+t.test('commands for a session that has ended on a running node are ignored', async t => {
   const response = await fetch(`http://127.0.0.1:${one.port}/connection/http_stream`, {
     method: 'POST',
     body: '{"id":1,"connect":{}}',
@@ -71,5 +71,5 @@ t.test('a session that is gone from a running node', async t => {
   t.equal((await post(session, node)).status, 204)
   t.match((await reader?.read())?.value, '"ping"')
   await reader?.cancel()
-  t.equal((await post(session, node)).status, 204, 'also once its response has ended')
+  t.equal((await post(session, node)).status, 204, 'also after the session has ended')
 })

@@ -15,6 +15,7 @@ import { openRedisLog, redisLogOptions } from '../support/redis-logs.ts'
 import type { RedisServer } from '../support/redis-server.ts'
 import { until } from '../support/until.ts'
 
+/** The idempotency window, ms. */
 const WINDOW = 60_000
 const logger = { debug() {}, info() {}, warn() {} }
 const about = { role: 'all', version: '1.0.0', host: 'here', pid: process.pid }
@@ -40,7 +41,7 @@ async function openNode(t: Test, options: RedisLogOptions) {
   return { control, nodes, questions, tickets, revoked, missed: () => missed }
 }
 
-/** Checks that commands, questions and tickets work after a failover, and that no acknowledged one is lost. */
+/** Checks that messages and tickets work after a failover, and that no acknowledged one is lost. */
 async function survives(t: Test, { url }: Group, failover: () => Promise<void>): Promise<void> {
   const retentionOf: RedisLogOptions['retentionOf'] = channel => reserved(channel) ?? RETENTION
   const options = redisLogOptions(url, { retentionOf, idempotencyWindow: WINDOW })
@@ -76,7 +77,7 @@ t.test('commands, questions and tickets survive a failover behind Sentinel', asy
   t.teardown(() => group.stop())
   await survives(t, group, async () => {
     const replica = await group.replica()
-    // Waits for replication, because commands that were not replicated may be lost.
+    // Waits for replication, because a failover may lose commands that have not been replicated.
     const raw = group.raw(await group.master())
     await raw.set('replicated', '1')
     t.equal(await raw.wait(1, 10_000), 1)

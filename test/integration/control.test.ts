@@ -16,6 +16,7 @@ import { until } from '../support/until.ts'
 const redis = await startRedis({ acl: true })
 t.teardown(() => redis.stop())
 
+/** The idempotency window, ms. */
 const WINDOW = 60_000
 const reserved = reservedRetention()
 const logger = { debug() {}, info() {}, warn() {} }

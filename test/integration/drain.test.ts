@@ -98,7 +98,7 @@ const overHttp2: Upload = async (node, channel, begun) => {
   return { lines: text.trim().split('\n'), error }
 }
 
-/** `late`: the upload starts after the node was stopped. */
+/** `late`: the upload starts after SIGTERM, while the node still accepts connections. */
 async function stopsWell(t: Test, upload: Upload, late = false): Promise<void> {
   const channel = `stop-${upload.name}-${late}`
   const node = await startNode({

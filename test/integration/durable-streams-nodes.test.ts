@@ -1,4 +1,4 @@
-// Durable Streams on two nodes with their log in Redis: what one node has written, erased or closed holds on the other,
+// Durable Streams on two nodes with their log in Redis: writes, erasures and closes of one node apply on the other,
 // also after a restart.
 
 import { DurableStream, IdempotentProducer, stream } from '@durable-streams/client'
@@ -62,7 +62,7 @@ t.test('producers and sequences continue on every node after their last event wa
   t.equal(await answer.text(), 'before after')
 })
 
-t.test('its client follows a stream over a restart, and on another node', async t => {
+t.test('the official client follows a stream over a restart, and on another node', async t => {
   const path = '/v1/stream/followed'
   const streamAt = (node: Node) => ({ url: at(node, path), contentType: 'application/json' })
   const producer = new IdempotentProducer(await DurableStream.create(streamAt(one)), 'p')
@@ -73,7 +73,7 @@ t.test('its client follows a stream over a restart, and on another node', async 
 
   const read: unknown[] = []
   let offset = '-1'
-  /** Follows from where it was, until it has that many items or the stream is closed. */
+  /** Follows the stream from the current offset. Returns once `count` items have been read in total. */
   const follow = async (node: Node, count: number) => {
     const response = await stream({ url: at(node, path), live: 'sse', offset, json: true })
     response.subscribeJson(async batch => {
@@ -99,11 +99,11 @@ t.test('its client follows a stream over a restart, and on another node', async 
   t.ok(last.streamClosed, 'the reader on one node learns that the stream is closed')
   t.ok(
     (await stream({ url: at(other, path), live: false, offset })).streamClosed,
-    'so does a later one on the other',
+    'a later reader on the other node learns it too',
   )
 })
 
-t.test('its client sends a token, and fetches another one when that is rejected', async t => {
+t.test('the official client sends a token, and fetches another if it is rejected', async t => {
   const url = at(one, '/v1/stream/room:d')
   const authorization = (token: string) => ({ authorization: `Bearer ${token}` })
   await t.rejects(DurableStream.create({ url, contentType: 'application/json' }), /401/)

@@ -1,4 +1,4 @@
-// The log compares the heads of those followed channels that changed, and only those.
+// The log compares the heads of only those followed channels that have changed.
 
 import { connect } from 'node:net'
 import { createInterface } from 'node:readline'

@@ -14,18 +14,18 @@ import { until } from '../support/until.ts'
 const cluster = await startCluster(3, 1, { acl: true })
 t.teardown(() => cluster.stop())
 
-// Heads are rarely compared: feeds must follow migrations without that.
+// Heads are compared rarely, because feeds must follow migrations without comparisons.
 const options = (more: Partial<RedisLogOptions> = {}): RedisLogOptions =>
   redisLogOptions(cluster.url, { compareEvery: 60_000, ...more })
 
-/** Names of channels of one slot. */
+/** Names of channels in the same slot. */
 function sameSlot(count: number, slot = slotOf('first')): string[] {
   const names: string[] = []
   for (let i = 0; names.length < count; i++) if (slotOf(`s${i}`) === slot) names.push(`s${i}`)
   return names
 }
 
-/** One channel in a slot of each of the first three servers. */
+/** Channels in slots of three different masters. */
 const SPREAD = ['a', 'b', 'c']
 
 redisContract(t, 'cluster', options)

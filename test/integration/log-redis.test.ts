@@ -141,7 +141,7 @@ t.test(
   async t => {
     const { log, raw } = await own(t, ['--rdbcompression', 'no'])
     const { epoch } = await append(log, 'a', [draft('secret'), ...drafts(3, 2)])
-    // Leaves a partial copy, as a node does that is killed during an erasure.
+    // Leaves a partial copy, like a node that is killed during an erasure.
     const leave = async () => {
       await raw.hset('fw:{a}:m', 'k', 3)
       for (const [id, fields] of await raw.xrange('fw:{a}:s', '-', '2'))
@@ -520,7 +520,7 @@ t.test('a lost message is found through the one after it', async t => {
   sound(t, recorder)
 })
 
-t.test('a silent connection fails the probe, reconnects and is caught up', async t => {
+t.test('a silent connection fails the probe, and the log reconnects and catches up', async t => {
   const redis = await startRedis()
   t.teardown(() => redis.stop())
   const proxy = await proxyRedis(redis.port)
@@ -712,8 +712,8 @@ t.test('W3: a full Redis accepts events again once some have expired', async t =
   await fill(raw)
   for (const name of ['a', 'b']) await unavailable(t, log.append(name, [draft(1)]), /OOM/)
   await t.rejects(log.probe(), { name: 'AppendsRefused', reason: 'OOM' })
-  t.same((await log.read('a', 'latest', ALL)).cursor, head, 'and can be read')
-  // Without appends and reads, the node itself trims.
+  t.same((await log.read('a', 'latest', ALL)).cursor, head, 'reads continue')
+  // The node trims by itself, even without appends and reads.
   await until('the probe', () =>
     log
       .probe()

@@ -1,4 +1,4 @@
-// Readers receive the right messages for any mix of acts, on every engine.
+// Readers receive the right messages for any mix of operations, on every engine.
 
 import t from 'tap'
 import { FileLog } from '../../services/broker/log/file/log.ts'

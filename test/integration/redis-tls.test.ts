@@ -1,5 +1,5 @@
-// Redis over TLS with a certificate that nodes must be told to trust. The nodes are processes, because Node reads
-// NODE_EXTRA_CA_CERTS only at its start.
+// Redis over TLS with a certificate that nodes trust only if it is in NODE_EXTRA_CA_CERTS. The nodes are processes,
+// because Node reads this variable only at its start.
 
 import t, { type Test } from 'tap'
 import { makeCertificate } from '../contract/http2.ts'

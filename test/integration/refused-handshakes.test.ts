@@ -57,7 +57,7 @@ async function refuses(
   t.match(
     texts[0],
     new RegExp(`\\{"error":\\{"code":"${code}","message":".*"\\}\\}$`),
-    'the error is the end of the response',
+    'the response ends with the error',
   )
   await until(`${what}: no descriptor is left`, () => descriptorsOf(node) === others)
 }

@@ -1,4 +1,5 @@
-// An application that hooks ask, in its own process: it answers on one port, and fails in its own way on each other one.
+// An application that hooks ask, in its own process. It answers on one port, and fails on each other port in a
+// different way.
 
 import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
@@ -14,7 +15,7 @@ const WAYS: readonly (readonly [string, ((response: ServerResponse) => void) | u
   ['answers 10 MB', response => response.end(TEN_MB)],
 ]
 
-/** Returns the port of each way. The first one answers. */
+/** Returns each way of answering with its port. The first way is a valid answer. */
 async function listen(): Promise<[way: string, port: number][]> {
   return await Promise.all(
     WAYS.map(async ([way, answer]): Promise<[string, number]> => {

@@ -13,7 +13,7 @@ import { ROOM, Rooms } from './members.ts'
 
 export interface Costs {
   readonly members: number
-  /** Number of joins and of leaves per second in the log of joins and leaves. */
+  /** Joins and leaves per second, as counted in the log of joins and leaves. */
   readonly joins: number
   readonly leaves: number
   /** CPU time of the node and Redis for one join and one leave, without the connection, µs. */
@@ -22,15 +22,16 @@ export interface Costs {
   readonly publish: number
   /** Times of 21 responses with a thousand members, ms; `cpu`: CPU time of the node and Redis for one, ms. */
   readonly snapshot: { readonly median: number; readonly most: number; readonly cpu: number }
-  /** Bytes per member. */
+  /** Bytes per member, in Redis and in the node's heap. */
   readonly inRedis: number
   readonly inNode: number
 }
 
 /** Joins, leaves and publishes per second. */
 export const PACE = 200
+/** Duration of each measurement, s. */
 const SECONDS = 10
-/** Time after which leaves are as frequent as joins, s: a connection lasts for one, and 5 are the grace period. */
+/** Time until leaves are as frequent as joins, s: a connection lasts 1 s, and the grace period is 5 s. */
 const WARM_UP = 7
 const SNAPSHOTS = 21
 const PLAIN = 'plain:1'
@@ -88,7 +89,7 @@ async function heapOf({ key }: Rooms, node: RunningNode): Promise<number> {
   return (await footprintOf({ ...node, key })).heap
 }
 
-/** CPU time of these processes per act at a steady pace, µs, and the joins and leaves per second meanwhile. */
+/** CPU time of these processes per call of `act`, µs, and joins and leaves per second, at a steady pace. */
 async function steady(rooms: Rooms, pids: readonly number[], act: () => Promise<unknown>) {
   await paced(WARM_UP, act)
   const { cursor } = await rooms.ask(`/v1/channels/${ROOM}/presence?limit=1`)
@@ -101,7 +102,7 @@ async function steady(rooms: Rooms, pids: readonly number[], act: () => Promise<
   return { cpu, joins: perSecond('join'), leaves: perSecond('leave') }
 }
 
-/** Acts PACE times a second. */
+/** Calls `act` PACE times a second. */
 async function paced(seconds: number, act: () => Promise<unknown>): Promise<void> {
   const began = performance.now()
   const acts: Promise<unknown>[] = []
@@ -113,7 +114,7 @@ async function paced(seconds: number, act: () => Promise<unknown>): Promise<void
   await Promise.all(acts)
 }
 
-/** Each call connects another user. Of those who are connected, PACE stay: the first one who came leaves. */
+/** Each call connects another user. If more than PACE are connected, it disconnects the first of them. */
 function visits(rooms: Rooms, node: RunningNode, name: string, channel: string): () => Promise<void> {
   let count = 0
   const there: string[] = []

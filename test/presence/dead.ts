@@ -15,20 +15,24 @@ export interface DeadRow {
   readonly application: string
   /** p99 of the delays of events in a channel without a hook, ms; the median of the rounds. */
   readonly p99: number
-  /** p99 relative to that with an application that answers, in the same round; the median of the rounds. */
+  /** p99 divided by the p99 with an application that answers, in the same round; the median of the rounds. */
   readonly ratio: number
-  /** Refused requests by status and code; `longest`: the slowest, ms. */
+  /** Number of responses for channels with a hook, by status and code. */
   readonly refused: string
+  /** Duration of the slowest request, ms. */
   readonly longest: number
 }
 
 const APPLICATION = fileURLToPath(new URL('./application.ts', import.meta.url))
 const ROUNDS = 7
 const READERS = 50
+/** Events per second in the channel without a hook. */
 const RATE = 100
+/** Requests per second for channels with a hook. */
 const ASKED = 20
+/** Duration of a measurement, s. */
 const SECONDS = 3
-/** The timeout of the hook. */
+/** The timeout of the hook, ms. */
 export const TIMEOUT_MS = 500
 
 export async function dead(say: (text: string) => void): Promise<DeadRow[]> {
@@ -128,7 +132,7 @@ class Others {
       this.#sockets.push(socket)
     }
     await Promise.all(this.#sockets.map(socket => once(socket, 'message')))
-    // Compiles the node's code.
+    // Warms up: the node's code is compiled.
     await this.p99()
   }
 

@@ -23,10 +23,12 @@ export interface Row {
 
 /** Maximum time until the members are the connected users again, ms. */
 const SETTLED_WITHIN = 90_000
+/** How long a node is frozen, ms. */
 const FROZEN = 30_000
+/** How long a node is cut off from Redis, ms. */
 const CUT = 10_000
 
-/** A client that is away for longer may leave, ms. It is a bit less than the grace period. */
+/** A user who is away for longer than this may leave, ms. It is a bit less than the grace period. */
 const LEAVES_AFTER = 4500
 
 /** `due`: exactly the users who must leave. */
@@ -141,7 +143,7 @@ async function all(rooms: Rooms, say: (text: string) => void, cases: readonly Ca
       () => [],
       (error: Error) => [error.message],
     )
-    // Waits for late entries.
+    // Waits for late joins and leaves.
     await sleep(7000)
     const changes = await rooms.log(cursor)
     const usersWho = (type: string) => changes.filter(each => each.type === type).map(({ data }) => data.user)

@@ -135,7 +135,7 @@ interface Page {
   readonly members?: readonly { readonly user: string }[]
 }
 
-/** The number of joins of members and of leaves of others. `there`: members at the start. */
+/** The number of joins of members and of leaves of non-members. `there`: the members at the start. */
 export function disorderly(changes: readonly Change[], there: ReadonlySet<string>): number {
   const present = new Set(there)
   let wrong = 0

@@ -66,11 +66,13 @@ async function main(): Promise<void> {
   process.exitCode = wrong.length + missed.length > 0 ? 1 : 0
 }
 
+/** Maximum cost of a join and its leave, in publishes. */
 const JOIN_OF_PUBLISH = 3
+/** Maximum median time of a list of 1,000 members, ms. */
 const SNAPSHOT_MS = 20
 /** Measurements on a busy machine vary by this factor. */
 const P99_FACTOR = 1.5
-/** Allowed delay beyond the timeout of the hook. */
+/** Allowed delay beyond the timeout of the hook, ms. */
 const LATE_MS = 250
 
 function missedCosts({ pair, publish, snapshot }: Costs): string[] {

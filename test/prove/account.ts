@@ -1,4 +1,4 @@
-// Counts what a reader has seen of a channel whose events are the numbers from 1 on.
+// Counts the events that a reader has received from a channel, whose events are numbered from 1 on.
 
 export interface Counts {
   /** Deliveries, including repeated ones. */

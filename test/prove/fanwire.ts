@@ -20,6 +20,7 @@ const RULES = `channels:
   - { match: "short", subscribe: token, history: { events: 40 } }
 default: { subscribe: token }
 `
+/** Delays and timeouts of the client, ms. */
 const TIMING = { backoff: 20, maxBackoff: 300, open: 1500, silence: 4000, upgrade: 3000, poll: 100 }
 
 export async function startFanwire(): Promise<System> {

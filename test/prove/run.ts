@@ -29,12 +29,15 @@ export interface Result extends Counts {
   readonly stuck: number
 }
 
-/** Bounds of the number of response bytes after which a connection is cut. */
+/** Minimum number of response bytes after which a connection is cut. */
 const CUT_FROM = 100
+/** Maximum number of random bytes beyond that. */
 const CUT_SPAN = 8000
-/** Interval between two events of a channel, ms; below, between two disturbances. */
+/** Interval between two events of a channel, ms. */
 const PUBLISH_MS = 25
+/** Mean interval between two disturbances of readers, ms. */
 const DISTURB_MS = 250
+/** Interval between two disturbances of servers, ms. */
 const SERVERS_MS = 2500
 /** Maximum time until the last events arrive, ms. */
 const SETTLE_MS = 60_000
@@ -86,7 +89,8 @@ export async function prove(system: System, asked: Asked): Promise<Result> {
   /** Publishes to each channel until every reader has seen the last event. */
   const settle = async () => {
     const deadline = Date.now() + SETTLE_MS
-    // Some clients notice a loss only with the next event. Repeated for clients that were not connected yet.
+    // Some clients notice a loss only with the next event. It is repeated for clients that
+    // were not connected yet.
     for (let next = 0; next === 0 || (!followed.every(isDone) && Date.now() < deadline); await sleep(50)) {
       if (next++ % 40 > 0) continue
       for (const [channel, n] of published) {
@@ -95,7 +99,7 @@ export async function prove(system: System, asked: Asked): Promise<Result> {
       }
     }
   }
-  // All readers start before the events that count: what a channel has dropped before a reader starts is no loss.
+  // All readers start before the events that count, because events that a channel drops before that are not lost.
   await settle()
 
   const end = Date.now() + asked.seconds * 1000

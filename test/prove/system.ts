@@ -17,7 +17,7 @@ export interface Reader {
 
 export interface FollowOptions {
   readonly random: Random
-  /** Whether it shares its connection with other readers of the same URL. */
+  /** Whether the reader shares its connection with other readers of the same URL. */
   readonly shared: boolean
 }
 

@@ -1,4 +1,4 @@
-// A Centrifuge client by hand, in JSON, for what its library never sends.
+// A Centrifuge client without the library, in JSON, for messages that the library never sends.
 
 import { once } from 'node:events'
 import { WebSocket } from 'ws'

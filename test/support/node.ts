@@ -76,7 +76,7 @@ export async function startNode(options: NodeOptions = {}): Promise<RunningNode>
   }
 }
 
-/** Runs a node that is expected to exit by itself, within this many ms. */
+/** Runs a node that is expected to exit by itself. Kills it after `within` ms. */
 export async function runNode(
   options: NodeOptions & { within?: number } = {},
 ): Promise<Exit & { output: string }> {

@@ -35,7 +35,7 @@ export interface Message {
 }
 
 export function clientsOf(port: number) {
-  // 32 bytes.
+  // 32 bytes in base64.
   const encryptionMasterKeyBase64 = 'nxzvbGF+f8FGhk/jOaZvgMle1tqxzF/VfUZLBLhhaH0='
   const options = {
     appId: APP.id,
@@ -89,8 +89,8 @@ export function clientsOf(port: number) {
 }
 
 /**
- * pusher-js closes a socket that is closed already, and its library then waits 30 s for an answer. A process that has
- * nothing else to do does not wait with it.
+ * pusher-js closes a socket that is closed already, and its WebSocket library then waits 30 s for an answer. The
+ * process exits after 2 s instead.
  */
 function disconnectAll(clients: readonly PusherClient[]): void {
   for (const client of clients) client.disconnect()

@@ -3,24 +3,24 @@
 import { createServer, connect as dial, type Socket } from 'node:net'
 
 /**
- * Handling of Redis' output: it is forwarded, it is dropped, or only pub/sub messages are dropped. `frozen`: nothing is
- * forwarded in either direction, as in a network partition; nothing is lost, and it continues after the partition.
+ * `pass`: forwards the output of Redis; `silent`: drops it; `no messages`: drops only pub/sub messages. `frozen`: holds
+ * back the bytes of both directions, as in a network partition, and forwards them after another mode is set.
  */
 export type Mode = 'pass' | 'silent' | 'no messages' | 'frozen'
 
 export interface RedisProxy {
   readonly url: string
   mode: Mode
-  /** Connections that were made through it. */
+  /** Connections that were made through the proxy. */
   readonly made: number
-  /** Chunks that it dropped. */
+  /** Chunks of bytes that the proxy dropped. */
   readonly dropped: number
   /** Cuts every connection. */
   cut(): void
   close(): Promise<void>
 }
 
-/** A message in RESP2, one per chunk where nothing else is sent at the time. */
+/** The start of a pub/sub message in RESP2. It begins a chunk if nothing else is sent at the time. */
 const MESSAGE = Buffer.from('*3\r\n$7\r\nmessage\r\n')
 
 export async function proxyRedis(port: number, listen = 0): Promise<RedisProxy> {

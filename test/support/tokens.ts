@@ -64,7 +64,7 @@ function pairOf(alg: string): { publicKey: KeyObject; privateKey: KeyObject } {
 const RSA_KEYS = join(import.meta.dirname, '../../.cache/test-keys')
 let rsaPairs = 0
 
-/** An RSA pair that this process has not had. Pairs are kept for later processes, as each takes a quarter of a second. */
+/** An RSA key pair that is new in this process. Files cache pairs, because generating one takes 250 ms. */
 function rsaPair(): { publicKey: KeyObject; privateKey: KeyObject } {
   const path = join(RSA_KEYS, `${++rsaPairs}.pem`)
   let privateKey: KeyObject

@@ -28,7 +28,7 @@ export function without(name: string, fits?: RegExp): string | false {
   return `this ${name} cannot do that`
 }
 
-/** Runs a program to its end. Returns its stdout. */
+/** Runs a program to its end, at most `within` ms. Returns its stdout. */
 export function run(name: string, args: readonly string[], within = 30_000): Promise<string> {
   return new Promise((resolve, reject) => {
     execFile(name, args, { timeout: within, maxBuffer: 64 * 2 ** 20 }, (error, stdout, stderr) => {

@@ -1,4 +1,4 @@
-/** How long a test waits for what must happen, ms. For failures, not for slowness: the machine may be busy. */
+/** How long a test waits for a condition, ms. Only failures exceed it, not slowness of a busy machine. */
 export const WAIT_LIMIT_MS = 60_000
 
 /**

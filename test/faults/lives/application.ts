@@ -14,8 +14,9 @@ import { type Notification, Notifications } from './notifications.ts'
 
 const RECEIVER = fileURLToPath(new URL('./receiver.ts', import.meta.url))
 const SECRET = `whsec_${Buffer.from('l'.repeat(32)).toString('base64')}`
-/** Ms for which the application runs, and is down. */
+/** How long the application runs, ms: `least`, and a random part of `more`. */
 const RUNS = { least: 1000, more: 5000 }
+/** How long it is down, ms. */
 const AWAY = { least: 200, more: 1500 }
 
 export class Application {
@@ -75,7 +76,7 @@ webhooks:
     this.#read = lines.length
   }
 
-  /** Starts killing it at random, at least once. */
+  /** Starts to kill the application at random times, at least once. */
   disturb(random: () => number): void {
     const { signal } = (this.#disturbing = new AbortController())
     const between = ({ least, more }: typeof RUNS) => sleep(least + more * random(), undefined, { signal })
@@ -91,7 +92,7 @@ webhooks:
     this.#disturbed = run()
   }
 
-  /** Stops killing it. Returns once it runs. */
+  /** Stops killing the application. Returns once it runs. */
   async calm(): Promise<void> {
     this.#disturbing.abort()
     await this.#disturbed

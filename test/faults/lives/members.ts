@@ -9,9 +9,11 @@ import type { LivesVerdict } from './notifications.ts'
 import { pollAll } from '../../support/poll-all.ts'
 
 const USERS = 8
-/** Ms for which a user stays, and is away: sometimes less than the grace period. */
+/** How long a user stays, ms: 0.3 to 1.3 times this. */
 const STAY = 3000
+/** How long a user is away at most, ms: sometimes less than the grace period. */
 const AWAY = 3000
+/** Delay before a user whose connection ended reconnects, ms: 0.5 to 1.5 times this. */
 const RECONNECT_MS = 150
 /** Deadline for the application to receive everything, ms. It allows for lease expiry and downtime. */
 const RECEIVED_WITHIN = 60_000
@@ -90,7 +92,7 @@ export class Members {
     const headers = { authorization: `Bearer ${this.#application.key}` }
     const ask = async (path: string) => {
       let page: unknown
-      // A node whose Redis has just come back may refuse for a moment.
+      // A node whose Redis has just restarted may refuse for a moment.
       await until('the joins and leaves are read', async () => {
         const answer = await fetch(`http://127.0.0.1:${this.#ports[0]}${path}`, { headers })
         const body = await answer.text()

@@ -47,7 +47,7 @@ t.test('a gap covers missing events, if gaps are allowed', async t => {
   t.equal(judged(told).wrong.length, 1)
 })
 
-t.test('a gap that is repeated from an earlier position is a gap still', async t => {
+t.test('a gap that is repeated from an earlier position still counts as a gap', async t => {
   const end = life(1, 'channel.vacated', undefined, 'f')
   t.strictSame(judged([gap('f-0'), gap('g-0'), gap('f-0'), end], 'may').wrong, [])
   t.equal(judged([gap('f-0'), gap('g-0'), end], 'may').wrong.length, 1, 'an event of another epoch needs one')

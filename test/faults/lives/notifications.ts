@@ -1,10 +1,10 @@
-// The judge of the webhooks that an application received: finds lives that are missing without a gap, out of order, or
-// joins and leaves that occur twice in a row.
+// The judge of the webhooks that an application received: finds joins and leaves that are missing without a gap or out
+// of order, and rooms that are occupied or vacated twice in a row.
 
 import { parsePosition, type Position } from '../../../services/broker/event/position.ts'
 import { livesOf } from '../../../services/broker/lives/channels.ts'
 
-/** A webhook event; `wrong`: the receiver's own finding. */
+/** A webhook event; `wrong`: a fault that the receiver found, as text. */
 export interface Notification {
   readonly type: string
   readonly id: string
@@ -36,7 +36,7 @@ export class Notifications {
   #gaps = 0
   #wrong: string[] = []
 
-  /** A case begins. */
+  /** Starts a case: forgets the findings of the previous one, but not the positions. */
   begin(): void {
     this.#told = []
     this.#gapped = new Set()
@@ -54,7 +54,8 @@ export class Notifications {
     const known = this.#shards.get(shard)
     const name = `${isGap ? 'gap to ' : ''}${told.id}`
     if (this.#seen.has(name) || (known?.last.epoch === at.epoch && at.offset <= known.last.offset && isGap)) {
-      // A sender that took over begins at an earlier position, which may be in another epoch: what follows, follows that.
+      // A node that takes over sending begins at an earlier position, maybe in another epoch. The next event must
+      // follow that position.
       if (isGap && known?.last.epoch !== at.epoch) this.#shards.set(shard, { last: at })
       return void this.#repeated++
     }

@@ -1,4 +1,4 @@
-// The readers of the fault suite: one kind a wire, and a further one where a wire has several ways to go.
+// The readers of the fault suite: one kind for each wire, and more for wires with several transports.
 
 import { CentrifugeReader } from './centrifuge.ts'
 import { PushLinesReader, StreamReader } from './objects.ts'
@@ -15,7 +15,7 @@ export interface Kind {
   readonly name: string
   /** The number of readers of this kind. */
   readonly count: number
-  /** Its servers. */
+  /** What the readers of this kind connect to. */
   readonly behind: 'load balancers' | 'edges, over HTTP/2'
   readonly Reader: new (options: ReaderOptions) => Reader
 }

@@ -5,8 +5,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Given } from '../account.ts'
 import { type ReportedGap, Reader, Refused, textOf } from './reader.ts'
 
-/** Ms between two polls, and between the response to a long poll and the next one. */
+/** Ms between the response to a poll and the next poll. */
 const EVERY = 400
+/** Ms between the response to a long poll and the next one. */
 const THINK = 60
 
 interface Page {

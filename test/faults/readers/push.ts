@@ -5,7 +5,7 @@ import { answerTo, destroy } from '../../contract/http2.ts'
 import { Lines, ObjectReader } from './objects.ts'
 import { Refused, SILENCE, textOf, untilCut } from './reader.ts'
 
-/** The reader rejects one in this many pushes, as a client with a cached copy would, and fetches it instead. */
+/** The reader rejects one in this many pushes, as a client with a cached copy does, and fetches the event. */
 const REFUSED = 10
 
 export class PushReader extends ObjectReader {

@@ -9,8 +9,9 @@ import type { Account, Given, Ledger, Untimed } from '../account.ts'
 
 /** Silence, ms, after which a connection counts as dead. Nodes of the suite send heartbeats far more often. */
 export const SILENCE = 15_000
-/** Delay before a client reconnects, and the longest `retry:` that it honours, ms. Browsers honour longer ones. */
+/** Delay before a reader reconnects, ms. */
 export const RECONNECT_MS = 150
+/** The longest `retry:` that a reader honours, ms. Browsers honour longer ones. */
 export const LONGEST_RETRY = 1500
 
 export interface ReaderOptions {
@@ -45,7 +46,7 @@ const SILENCE_CODE = 'SILENCE'
 
 export abstract class Reader {
   readonly name: string
-  /** How often it was rejected or its connection ended. */
+  /** How often the reader was rejected or its connection ended. */
   ends = 0
   /** Resolves once it has received its cursor. */
   readonly opened: Promise<void>
@@ -65,11 +66,11 @@ export abstract class Reader {
       this.#open = resolve
     })
     setMaxListeners(0, this.#stopped.signal)
-    // Only after the wire's subclass has been constructed too.
+    // Starts only after the subclass has been constructed too.
     this.#running = Promise.resolve().then(() => this.run())
   }
 
-  /** What it waits for although its connection is open: it explains missed events. */
+  /** What the reader waits for although its connection is open. It explains missing events. */
   get waitsFor(): string | undefined {
     return undefined
   }

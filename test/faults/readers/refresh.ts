@@ -1,13 +1,13 @@
-// A reader on `/v1/refresh`: parses the page's HTML, and follows its reload address. A page shows
-// earlier rows again; only rows marked as new, and gaps, count. After a long outage, a page names the number of new
-// events that it does not show: for the reader, they are a gap.
+// A reader on `/v1/refresh`: parses the page's HTML, and follows its reload URL. A page shows earlier rows again, so
+// the reader takes only gaps and rows marked as new. After a long outage, a page reports the number of new events that
+// it does not show: the reader counts them as a gap.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parsePosition, printPosition } from '../../../services/broker/event/position.ts'
 import type { Given } from '../account.ts'
 import { type ReportedGap, Reader, Refused, textOf } from './reader.ts'
 
-/** Events of a page, the most that may be asked for: more than arrive between two reloads. */
+/** Events per page, the maximum that may be requested: more than arrive between two reloads. */
 const LIMIT = 1000
 const PATH = '/v1/refresh'
 
@@ -16,10 +16,11 @@ interface Page {
   /** The events that are marked as new, oldest first. */
   readonly fresh: readonly Given[]
   readonly gaps: readonly ReportedGap[]
-  /** How many new events it does not show: the oldest. */
+  /** Number of new events that the page does not show: the oldest ones. */
   readonly hidden: number
-  /** The query of the URL to which it reloads, and after how many seconds. */
+  /** The query of the URL to which the page reloads. */
   readonly again: string
+  /** Seconds until the reload. */
   readonly every: number
 }
 
@@ -33,7 +34,7 @@ export class RefreshReader extends Reader {
       const answer = await this.get(this.#again ?? `${PATH}?${this.query()}&limit=${LIMIT}&every=1`)
       const body = await textOf(answer)
       const { refresh } = answer.headers
-      // A browser reloads only a page that says so.
+      // A browser reloads only a page with a Refresh header.
       if (answer.statusCode !== 200 && refresh === undefined) {
         throw new SyntaxError(`a page would stay at ${answer.statusCode} ${body} for ever`)
       }
@@ -48,7 +49,7 @@ export class RefreshReader extends Reader {
     }
   }
 
-  /** The page shows its gaps above its events: each applies at the reader's position before it. */
+  /** A page shows its gaps above its events: each gap applies at the position where it starts. */
   #take({ fresh, gaps, hidden }: Page, cursor: string): void {
     const left = [...gaps]
     let skipped = 0
