@@ -1,6 +1,7 @@
-// npm run bench:access: the cost of authenticating a client: CPU time of a WebSocket connection with each kind of
-// credentials, compared with one without, and with --memory also memory. The nodes run in separate processes; this
-// process signs the tokens, one per user, and connects. Only differences within a round are meaningful.
+// npm run bench:access measures the cost of authenticating a client: the CPU time of a WebSocket connection with each
+// kind of credentials, compared with a connection without credentials; with --memory also the memory. The nodes run in
+// separate processes; this process signs the tokens, one per user, and connects. Only differences within a round are
+// meaningful.
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createPublicKey, verify } from 'node:crypto'
@@ -64,12 +65,12 @@ const NAMES: Readonly<Record<Kind, string>> = {
 const ALL = Object.keys(KINDS) as Kind[]
 
 /**
- * Questions to a server: its CPU time so far, µs; bytes of its heap after a collection; the open connections of the plain
- * one.
+ * Questions to a server. `cpu`: its CPU time so far, µs. `heap`: bytes of its heap after a garbage collection. `open`:
+ * the number of open connections, for the plain server only.
  */
 type Question = 'cpu' | 'heap' | 'open'
 
-/** Answers them in the server's process. */
+/** A module that answers the questions in the server's process. */
 const ANSWERS = `
 process.on('message', question => {
   if (question === 'heap') gc()
@@ -79,7 +80,7 @@ process.on('message', question => {
 })`
 /** The built node, as it is deployed. */
 const NODE = [fileURLToPath(new URL('../dist/services/main.js', import.meta.url))]
-/** What every server with this library pays, so that figures of several machines can be compared. */
+/** A plain `ws` server: the baseline cost, so that figures of several machines can be compared. */
 const PLAIN = [
   '--input-type=module',
   '--eval',

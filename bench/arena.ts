@@ -21,6 +21,7 @@ export const MEMORY_LIMIT = 2 * 2 ** 30
 
 const GENERATOR = fileURLToPath(new URL('./load/generator.ts', import.meta.url))
 const PUBLISHER = fileURLToPath(new URL('./load/publisher.ts', import.meta.url))
+/** Ms between two samples of memory. */
 const SAMPLE_EVERY = 100
 
 export type ArenaOptions = Partial<Pick<PeerOptions, 'throughRedis' | 'heartbeats' | 'env' | 'tokens'>> & {

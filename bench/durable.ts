@@ -81,7 +81,7 @@ const STREAM = JSON.stringify({
   max_msgs_per_subject: 1000,
 })
 
-/** Makes every later write in the folder synchronous: on ext4, as root. Returns whether that worked. */
+/** Makes every later write in the folder synchronous; needs ext4 and root. Returns whether it succeeded. */
 function writesThrough(folder: string): boolean {
   try {
     execFileSync('chattr', ['+S', folder], { stdio: 'ignore' })

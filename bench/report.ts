@@ -65,7 +65,7 @@ export function glance({ cases }: BenchResult): string {
   return table(['', ...peers.map(title)], body)
 }
 
-/** A case with more figures has a table of what clients notice, and one of what that costs. */
+/** A case with more columns is split into two tables: what clients notice, and what it costs. */
 const MOST_COLUMNS = 11
 
 function tablesOf(rows: readonly Row[]): string[] {

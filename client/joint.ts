@@ -58,7 +58,7 @@ export class Joint {
         await pause(backoff(failures++, hint, this.#env.timing), signal)
       }
       if (signal.aborted) return
-      // A slow reader leaves when it has enough, which closes this.
+      // A slow reader leaves the feed when it has enough items, which closes this joint.
     } while (!reaches(reader.cursor, flow))
     const passed = this.#passed
     this.#passed = undefined

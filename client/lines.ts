@@ -1,4 +1,4 @@
-// The lines of one client: one, unless a connection cannot hold all that is read.
+// The lines of one client: one, or several if a connection cannot hold all channels that the client reads.
 
 import type { Feed, Feeding } from './feed.ts'
 import { Line } from './line.ts'
@@ -62,7 +62,7 @@ export class OwnLines implements Lines {
   remove(feed: Feed): void {
     this.#of.get(feed)?.remove(feed)
     this.#of.delete(feed)
-    // Empty lines except the first end by themselves.
+    // Empty lines become idle by themselves; they are removed, except the first one.
     for (const [i, line] of this.#lines.entries())
       if (i > 0 && line.state.name === 'idle') this.#lines.splice(i, 1)
   }

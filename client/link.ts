@@ -34,9 +34,9 @@ export interface Fault {
 export interface Link {
   /** Changes the sources that it reads. */
   want(sources: readonly Source[]): void
-  /** Checks that the node still answers, since the machine has slept, or the network has changed. */
+  /** Checks whether the node still answers, after the machine has slept or the network has changed. */
   check(): void
-  /** Ends the link. It calls nothing afterwards. */
+  /** Ends the link, which then calls none of its callbacks. */
   close(): void
 }
 
@@ -90,7 +90,7 @@ export function faultOfCode(code: number, reason: string, hint = 0): Fault {
   return { kind: final ? 'final' : 'ended', why, hint }
 }
 
-/** The query of a read: a parameter applies to all channels, or there is one for each. */
+/** The query of a read: a parameter that is the same for all channels once, any other once per channel. */
 export function queryOf(sources: readonly Source[]): string {
   const query = new URLSearchParams(sources.map(({ channel }): [string, string] => ['channel', channel]))
   query.set('cursor', sources.map(({ cursor }) => cursor).join())

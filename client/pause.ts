@@ -15,7 +15,7 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
 
 /**
  * Runs `run` with a signal that also aborts after `ms`. (In some versions of Node, AbortSignal.timeout may never fire,
- * since it is garbage-collected.)
+ * because it is garbage-collected.)
  */
 export async function within<T>(
   ms: number,

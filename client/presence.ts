@@ -93,7 +93,7 @@ export class Presence extends Emitter<PresenceEvents> {
     const lives = this.#subscribe(`fanwire:presence:${this.channel}`, { cursor })
     this.#lives = lives
     lives.on('event', event => this.#take(event))
-    // Joins and leaves may be lost.
+    // Joins and leaves may be lost, so all members are loaded again.
     lives.on('gap', () => {
       lives.close()
       void this.#load()

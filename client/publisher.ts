@@ -1,5 +1,5 @@
-// A publisher for servers. It sends waiting events in one request, and retries failed ones with the same idempotency key,
-// so that nothing is published twice. It preserves the order within a channel.
+// A publisher for servers. It sends waiting events in one request, and retries failed ones with the same idempotency
+// key, so that nothing is published twice. It preserves the order within a channel.
 
 import { backoff } from './backoff.ts'
 import { Credentials } from './credentials.ts'
@@ -19,7 +19,7 @@ export interface PublisherOptions extends Pick<Options, 'getToken' | 'fetch'> {
   readonly batch?: number
   /** The number of waiting events below which `ready()` resolves. */
   readonly waiting?: number
-  /** The longest pause after the first failure, and after any, ms. */
+  /** The longest pause after the first failure, ms; below, after any failure. */
   readonly backoff?: number
   readonly maxBackoff?: number
 }
@@ -44,6 +44,7 @@ interface Waiting {
 
 type Result = Receipt & { readonly error?: Parameters<typeof errorOf>[0] }
 
+/** The maximum time for a response, ms. */
 const ANSWER_MS = 30_000
 /** The maximum characters of one request, unless its only entry is larger. */
 const BATCH_LENGTH = 2 ** 20
@@ -116,10 +117,10 @@ export class Publisher {
    * has answered. Raises the first failure after the receipts of the entries before it.
    */
   async *all(entries: Iterable<Entry> | AsyncIterable<Entry>): AsyncGenerator<Receipt, void, undefined> {
-    /** The receipts in order, then `undefined`, or the failure of `entries`. */
+    /** The receipts in order; the last promise resolves to `undefined`, or rejects if `entries` fails. */
     const sent: Promise<Receipt | undefined>[] = []
     let stopped = false
-    // Only one side waits at a time: this one while nothing was sent, the other while too much was.
+    // Only one side waits at a time: the loop below while `sent` is empty, `sendAll` while it is full.
     let wake = () => {}
     const changed = () => new Promise<void>(resolve => (wake = resolve))
     const sendAll = async (): Promise<undefined> => {
@@ -149,7 +150,7 @@ export class Publisher {
         yield receipt
       }
     } finally {
-      // A source that pauses returns at its next entry, which is not published.
+      // Ends `sendAll`, for a slow source at its next entry, which is not published.
       stopped = true
       wake()
     }
@@ -201,7 +202,7 @@ export class Publisher {
     this.#length -= lengthOf(batch) - lengthOf(again)
   }
 
-  /** Whether something has to be retried, and the earliest time for that. */
+  /** Sends a batch. Returns whether entries must be retried, and the delay that the node requests, ms. */
   async #request(batch: readonly Waiting[]): Promise<{ readonly failed: boolean; readonly hint: number }> {
     try {
       const { results } = await within(ANSWER_MS, this.#stop.signal, async signal => {

@@ -15,13 +15,13 @@ export type Happening =
   | 'want' // there is something to read
   | 'unwanted' // there is nothing to read any more
   | 'opened' // a wire delivers
-  | 'failed' // no wire works, or the one that did broke
+  | 'failed' // no wire works, or the current one broke
   | 'unauthorized' // there is no token, or `getToken` threw Unauthorized
   | 'refused' // the node does not want this client to reconnect
   | 'due' // the wait is over
   | 'retry' // reconnect() was called, or the page is shown again
   | 'offline' // the system has no network
-  | 'online' // it has one again
+  | 'online' // the system has a network again
   | 'close' // close() was called
 
 type Row = Partial<Record<Happening, StateName>>

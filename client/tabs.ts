@@ -12,7 +12,7 @@ import { newKey } from './publish.ts'
 import { FanwireError } from './errors.ts'
 import type { ReadOptions } from './types.ts'
 
-/** A leading tab that does not answer for this long is frozen; another one takes the lead. */
+/** A leading tab that does not answer for this long, ms, counts as frozen; another one takes the lead. */
 const PATIENCE_MS = 10_000
 
 interface Locks {
@@ -129,7 +129,7 @@ export class SharedLines implements Lines {
     this.#sharing = sharing
     this.#channel = new (BroadcastChannel as NonNullable<typeof BroadcastChannel>)(sharing.name)
     this.#channel.onmessage = ({ data }: { data: Say }) => this.#hear(data)
-    // Other tabs detect that this one is gone by getting its lock, so it sends nothing before it holds the lock.
+    // Other tabs detect that this tab is closed when they get its lock, so it sends nothing before it holds the lock.
     void this.#locks.request(this.#lockOf(this.#id), {}, () => {
       this.#isHere = true
       if (!this.#lines) for (const feed of this.#feeds.values()) this.#want(feed)
@@ -203,7 +203,7 @@ export class SharedLines implements Lines {
       })
     this.#locks.request(this.#sharing.name, steal ? { steal } : { signal }, lead).catch(() => {
       if (signal.aborted) return
-      // Another tab took the lead, since this one was frozen.
+      // Another tab took the lead, because this one was frozen.
       const lines = this.#lines
       this.#lines = undefined
       for (const [key, { relay }] of [...this.#relays]) for (const tab of relay.tabs) this.#unserve(key, tab)

@@ -103,7 +103,7 @@ export interface Options {
 
 /** All in ms. */
 export interface Timing {
-  /** The longest pauses before the first and before any attempt to reconnect. */
+  /** The longest pause before the first attempt to reconnect; below, before any attempt. */
   readonly backoff: number
   readonly maxBackoff: number
   /** How long a wire may be silent after its request. */

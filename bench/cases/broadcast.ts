@@ -11,7 +11,7 @@ export interface Broadcast {
   /** The row's label, if a peer has several rows. */
   readonly label?: string
   readonly wire: WireName
-  /** How a reader follows a channel, if not as the peer's own over that wire. */
+  /** How a reader follows a channel; default: the peer's own way over `wire`. */
   readonly reading?: (channel: string) => Reading
   readonly readers: number
   /** Readers are spread evenly over the channels. */
@@ -29,7 +29,7 @@ export interface Broadcast {
 /** Seconds after the last publish until the measurement ends. */
 const GRACE = 2
 const SIZE = 64
-/** The warm-up: events per channel (or to the only one), limited in deliveries per second. */
+/** The warm-up: events to a single channel, or to each of several; deliveries per second; maximum seconds. */
 const WARM_EVENTS = 100
 const WARM_EVENTS_EACH = 15
 const WARM_DELIVERIES = 40_000

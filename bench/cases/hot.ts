@@ -7,7 +7,7 @@ import { broadcast, events } from './broadcast.ts'
 import type { Case, Result } from './case.ts'
 
 const RATE = 4000
-/** A higher rate, for servers that keep up with the case and would otherwise be limited by it. */
+/** Events per second for servers that keep up with `RATE`, which would otherwise limit them. */
 const MORE = 8000
 
 const hot = (wire: WireName, peers: readonly string[]): Case => ({

@@ -15,11 +15,11 @@ const FIRST = 200
 const SETTLE = 10_000
 
 export interface Variant {
-  /** Its name in the table, if it is not the wire's. */
+  /** The row's label; default: the wire's name. */
   readonly label?: string
   /** Whether every connection has a separate token. */
   readonly tokens?: boolean
-  /** Ms that connections stay untouched before they are measured, if not `SETTLE`. */
+  /** Ms that connections stay untouched before they are measured; default: `SETTLE`. */
   readonly settle?: number
 }
 

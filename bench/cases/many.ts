@@ -4,8 +4,8 @@ import { atMost, ratio, wrongOf } from '../figures.ts'
 import { broadcast, events } from './broadcast.ts'
 import type { Case, Result } from './case.ts'
 
+/** Events/s at which an event costs more than waking up; below, events/s that show whether a server keeps up. */
 const RATE = 5000
-/** A rate at which an event costs more than waking up, and a rate that shows whether a server keeps up. */
 const MORE = 10_000
 const BY_POST = `${events(RATE)}, a POST each`
 

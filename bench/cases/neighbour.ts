@@ -10,6 +10,7 @@ const READERS = 5000
 const HOT_RATE = 200
 const SMALL_RATE = 10
 const SIZE = 64
+/** Seconds of warm-up; below, seconds for events still in flight after the last publish. */
 const WARM_SECONDS = 3
 const GRACE = 5
 

@@ -12,7 +12,7 @@ const EACH = 50
 /** Connections opened at once: each has many channels to open. */
 const AT_ONCE = 50
 const SETTLE_MS = 3000
-/** All heads are compared once in 8 s. */
+/** Seconds of measurement: two rounds, because a node compares all heads once in 8 s. */
 const SECONDS = 16
 
 const MOST = 49_000

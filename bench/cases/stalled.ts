@@ -18,7 +18,7 @@ const SIZE = 1024
 /** Seconds of publishing before the readers stop; below, after they resume. */
 const BEFORE = 4
 const AFTER = 3
-/** Maximum seconds until they have caught up. */
+/** Maximum seconds until the stalled readers have caught up. */
 const CATCH_UP = 20
 
 const WITH = `${STALLED} stop reading`

@@ -9,7 +9,7 @@ import type { Peer, RunningPeer, WireName } from '../peers/peer.ts'
 import { type Bench, type Case, caveats, delivered, type Result } from './case.ts'
 
 const READERS = 5000
-/** Events per second before and after the node is killed: enough to meet live events while catching up. */
+/** Events per second before and after the node is killed; some arrive while readers are still catching up. */
 const EARLIER_RATE = 50
 const RATE = 5
 const SIZE = 64
@@ -20,6 +20,7 @@ const BACK = 50
 const SPREAD = 10
 /** Seconds of publishing from the moment of the reconnect. */
 const GOES_ON = 3
+/** Maximum seconds of each step. */
 const WITHIN = 30
 
 async function logReads({ port }: RunningPeer): Promise<number> {
@@ -68,7 +69,7 @@ function measure(peer: Peer, bench: Bench, wire: WireName): Promise<Result> {
       back: BACK,
       spread: SPREAD,
     })
-    // The events stored at the reconnect are the ones to catch up with.
+    // Readers have caught up when they have received all events that were stored before the reconnect.
     const missedAt = generator.call('settle', { group: 'readers', upto: EARLIER, deadline: until(WITHIN) })
     const caughtUp = await missedAt
     const caughtUpAfter = (now() - began) / 1e6

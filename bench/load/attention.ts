@@ -1,5 +1,5 @@
-// Messages between the events of a streaming wire that must be counted or answered: gaps, pings, goodbyes. They are
-// found by searching bytes, because no bytes of the bench's events can match them.
+// Messages between the events of a streaming wire that must be counted or answered: gaps, pings, close frames. They are
+// found by a search in the bytes, because no bytes of the bench's events can match them.
 
 import { isMarker, type Scanner, sequenceAt } from './scan.ts'
 
@@ -22,7 +22,7 @@ const ENDS = new Set([0x7d, 0x5d])
 /** Counts a short text in a stream of bytes, wherever the stream is split. */
 export class Needle {
   readonly #needle: Buffer
-  /** The number of the needle's bytes at the end of the last chunk. */
+  /** How many of the needle's first bytes end the last chunk. */
   #begun = 0
 
   constructor(text: string) {

@@ -14,7 +14,7 @@ export class Dechunker {
   #inLine = true
   #size = 0
   #inExtension = false
-  /** Bytes of a line before its end: the line after a chunk's data has none. */
+  /** Hexadecimal digits read in the current line; 0 in the empty line after a chunk's data. */
   #digits = 0
   /** Whether the last chunk has arrived. */
   ended = false

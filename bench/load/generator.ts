@@ -40,6 +40,7 @@ export interface Report {
   readonly resumed: number
   /** When the last events arrived, µs. */
   readonly lastAt: number
+  /** From an event's scheduled publish time to its receipt, µs. */
   readonly latency: { p50: number; p95: number; p99: number; max: number; samples: number }
   /** Share of one core used by this process from `begin` until the group was settled. */
   readonly cpu: number

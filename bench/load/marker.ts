@@ -15,7 +15,7 @@ export const TIME_AT = 11
 /** Bytes of the smallest data: a marker in its quotes. */
 export const LEAST = MARKER + 2
 
-/** Data of `size` bytes. `sequence` is below 10^8, `time` is what `now` gives. */
+/** Data of `size` bytes. `sequence` is below 10^8, `time` is a value of `now`, µs. */
 export function payload(sequence: number, time: number, size: number): string {
   if (size < LEAST) throw new Error(`data has at least ${LEAST} bytes`)
   const digits = String(sequence).padStart(8, '0')
@@ -30,7 +30,7 @@ export function now(): number {
   return offset + performance.now() * 1000
 }
 
-/** The offset of performance.now() to the machine's clock. A pause between the two reads only makes it smaller. */
+/** The machine's clock minus performance.now(), µs. A pause between the two reads only makes it smaller. */
 function calibrate(): number {
   let offset = Number.NEGATIVE_INFINITY
   for (let i = 0; i < 100; i++) {

@@ -20,7 +20,7 @@ export interface NdjsonOrder {
 
 /** Ms before it reconnects. */
 const COME_BACK = 300
-/** Retryable codes: the same entry may succeed. */
+/** Retryable codes: the same entry may succeed later. */
 const PASSES =
   /"code":"FW_(?:LOG_UNAVAILABLE|NOT_TRIED|NOT_READY|DRAINING|TOO_MANY_\w+|RESULTS_UNREAD|INTERNAL)"/
 

@@ -23,6 +23,7 @@ export interface OneByOneOrder {
 export interface OneByOne {
   readonly published: number
   readonly seconds: number
+  /** From sending a request to its response, ms. */
   readonly p50: number
   readonly p99: number
   /** Share of one core used by this process. */
@@ -47,7 +48,7 @@ async function open(port: number, by: By, n: number): Promise<Socket> {
   return socket
 }
 
-/** The request of the connection with that number. */
+/** The request that publishes event `n` over the connection with this number. */
 function requestOf(by: By, connection: number, channel: string, data: string, n: number): Buffer | string {
   if ('message' in by) return textFrame(fill(by.message, channel, data, n))
   if (!('line' in by)) return postRequest(by, channel, data, n)

@@ -12,8 +12,10 @@ export interface ServerOrder {
   readonly ready: RegExp
 }
 
+/** Maximum ms until a server is ready; below, until it has stopped, before it is killed. */
 const READY_WITHIN = 20_000
 const STOP_WITHIN = 15_000
+/** Characters of the output that are kept. */
 const KEPT_OUTPUT = 64 * 1024
 
 const running = new Set<ChildProcess>()

@@ -1,6 +1,7 @@
 // Shows the progress of a load test: on a terminal in one line that is rewritten, otherwise in a line from time to
 // time.
 
+/** Calls of `show`, one per second, for each line that is not on a terminal. */
 const EVERY = 5
 
 export interface Figures {

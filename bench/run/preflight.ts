@@ -9,6 +9,7 @@ import type { Target } from '../load/order.ts'
 /** The test cannot run; the message says what to do. */
 export class CannotRun extends Error {}
 
+/** Maximum ms until a response. */
 const WITHIN = 10_000
 
 interface Answer {

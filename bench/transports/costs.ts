@@ -21,7 +21,7 @@ export interface WireCosts {
   readonly memory?: number
   /** Ascending, in events and in all costs. */
   readonly points: readonly Point[]
-  /** The cost of an idle client was measured with another wire. */
+  /** The wire whose idle client was measured instead, if this one's was not. */
   readonly idleOf?: WireName
 }
 

@@ -4,6 +4,7 @@ import type { Tally } from '../load/order.ts'
 import type { Deployment, Usage } from './deployment.ts'
 import type { Sample } from './result.ts'
 
+/** Ms between two samples. */
 const SAMPLE_EVERY = 1000
 
 /** Shares of one core. */

@@ -87,7 +87,7 @@ export interface Plan {
 export const REDIS_CORE = 0.7
 /** Maximum bytes of a shard: a larger one takes long to copy to a replica. */
 export const REDIS_MEMORY = 32 * 2 ** 30
-/** FANWIRE_MEMORY, by default: limit of recent events in a process. */
+/** FANWIRE_MEMORY, by default: maximum bytes of recent events in a process. */
 const RECENT = 256 * 2 ** 20
 /** FANWIRE_HISTORY_EVENTS, _AGE and _BYTES, by default. */
 const KEPT = { events: 10_000, seconds: 86_400, bytes: 64 * 2 ** 20 }

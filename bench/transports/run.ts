@@ -36,7 +36,7 @@ const PROBE = 3
 const PROBED_FROM = 2000
 /** Share of a core, or of the machine, above which it is exhausted. */
 const FULL = 0.95
-/** Fewer clients are not measured for memory, because it is small relative to that of the process. */
+/** Memory is not measured with fewer clients, because theirs is small relative to that of the process. */
 const WEIGHED_FROM = 1000
 /** Seconds of measuring a node's idle usage. */
 const GROUND = 3

@@ -71,7 +71,7 @@ function flags() {
   }
 }
 
-/** Why a program is unavailable; undefined where it is available. */
+/** Why a program is unavailable; undefined if it is available. */
 async function missing(name: ProgramName): Promise<string | undefined> {
   try {
     await program(name)
@@ -105,7 +105,7 @@ function settings(verbose: boolean): Record<string, string> {
     (entry): entry is [string, string] =>
       entry[1] !== undefined && !own.has(entry[0]) && /^(FANWIRE_\w+|LOG_LEVEL|WORKERS)$/.test(entry[0]),
   )
-  // After Ctrl-C nobody wants to wait for long.
+  // A short drain, so that Ctrl-C stops the cluster quickly.
   return { FANWIRE_DRAIN: '1s', LOG_LEVEL: verbose ? 'info' : 'warn', ...Object.fromEntries(given) }
 }
 
@@ -124,7 +124,7 @@ function printer(verbose: boolean): (name: string, line: string) => void {
 
 function shown(name: string, line: string, verbose: boolean): string | undefined {
   if (verbose) return line
-  // Redis and the load balancers also log their starts and stops.
+  // Shows only errors of Redis and the load balancers, which also log their starts and stops.
   if (name === 'redis') return / # (?!WARNING).*(error|fail|can't|unable)/i.test(line) ? line : undefined
   if (name === 'nginx' || name === 'haproxy') return /\[(alert|emerg|crit)\]/i.test(line) ? line : undefined
   try {
@@ -170,7 +170,7 @@ async function main(): Promise<void> {
   const { values } = flags()
   if (values.help) return void process.stdout.write(HELP)
   const { verbose, ...rest } = await asked(values)
-  /** Time of the stop signal, by performance.now(). */
+  /** Time of the stop signal, by performance.now(), ms; 0: none yet. */
   let stopping = 0
   let topology: Topology | undefined
   const print = printer(verbose)

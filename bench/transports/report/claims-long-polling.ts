@@ -49,7 +49,7 @@ export function longPollLoads(cells: readonly CellResult[]): Evidence {
     const at = `${where(long)}: long-poll ${traffic(bytesPerClient(long))} and ${cpuTime(long.cpuPerClient)} of CPU a client and second`
     return [
       {
-        // The claim is about frequent events, so the highest rate counts, and about the network.
+        // The claim is about frequent events and the network, so bytes at the highest rate decide.
         sign: dearer(bytesPerClient(long), bytesPerClient(polled)),
         figures: [
           `${at}, ${polled.line.name} ${traffic(bytesPerClient(polled))} and ${cpuTime(polled.cpuPerClient)}`,

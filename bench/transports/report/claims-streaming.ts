@@ -55,7 +55,7 @@ export function socketIoIsFree(cells: readonly CellResult[]): Evidence {
       ? [{ clients, own: own.residentPerClient, plain: plain.residentPerClient }]
       : [],
   )
-  // With more clients, more of the memory is that of clients.
+  // With more clients, a larger share of the memory belongs to clients.
   const [most] = pairs.toSorted((a, b) => b.clients - a.clients)
   if (most === undefined) return running
   const { clients, own, plain } = most

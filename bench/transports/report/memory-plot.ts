@@ -16,7 +16,7 @@ export async function memoryPlot(
   const own = readers(result).filter(
     ({ nodes, residentPerClient }) => nodes === 1 && (residentPerClient ?? 0) > 0,
   )
-  // With more clients, more of the memory is that of clients; with fewer events, fewer are in flight.
+  // With more clients, a larger share of the memory is theirs; at lower rates, fewer events are in flight.
   const bars = lines.flatMap(line => {
     const [best] = own
       .filter(cell => cell.line.name === line.name)

@@ -78,7 +78,7 @@ export async function plots(result: TransportsResult): Promise<Plot[]> {
   return [...drawn, ...more.filter(plot => plot !== undefined)]
 }
 
-/** The upper end: the slowest of a thousand deliveries. */
+/** The upper end of the axis: the slowest of a thousand deliveries. */
 const LAST = 0.999
 
 /** Plots delays by the share of faster deliveries, on the usual scale for tails: 90 %, 99 %, 99.9 %. */

@@ -25,7 +25,7 @@ interface Stats {
 }
 
 const EVERY_MS = 2000
-/** Samples that the plots show: five minutes. */
+/** Number of samples in a plot: five minutes. */
 const SAMPLES = 150
 
 const sum = (values: readonly number[]) => values.reduce((all, value) => all + value, 0)

@@ -101,7 +101,7 @@ function Seen({ channel, position }: { channel: string; position: string }) {
   useEffect(() => {
     const abort = new AbortController()
     const before = `${epochOf(position)}-${offsetOf(position) + 1}`
-    // While the user drags the slider, nothing is requested.
+    // The delay avoids a request for each position while the user drags the slider.
     const timer = setTimeout(() => {
       get<HistoryPage>(`${channelPath(channel)}/events?before=${before}&limit=${SHOWN}`, abort.signal)
         .then(({ events }) => {
