@@ -15,3 +15,15 @@ export async function visitInSlices<T>(items: Iterable<T>, visit: (item: T) => v
     deadline = performance.now() + SLICE_MS
   }
 }
+
+/** Repeats `work` every `ms`, except while the last repetition has not ended. The timer does not keep the process alive. */
+export function repeat(work: () => Promise<void>, ms: number): NodeJS.Timeout {
+  let working = false
+  const once = async () => {
+    if (working) return
+    working = true
+    await work()
+    working = false
+  }
+  return setInterval(() => void once(), ms).unref()
+}

@@ -9,7 +9,7 @@ import type { Position } from '../broker/event/position.ts'
 import type { CloseReason } from '../broker/fanout/framing.ts'
 import type { ReadGrant } from '../broker/fanout/reader.ts'
 import type { Lease } from '../broker/limits/holds.ts'
-import { visitInSlices } from '../broker/slices.ts'
+import { repeat, visitInSlices } from '../broker/slices.ts'
 import { FanwireError } from '../errors.ts'
 
 /** Something that a client holds open. */
@@ -144,7 +144,6 @@ export class Clients {
   /** Clients by the tick in which they end. */
   readonly #ending = new Map<number, Set<Entry>>()
   #timer: NodeJS.Timeout | undefined
-  #expiring = false
   #judging = false
   #judgeAgain = false
   /** Acts that wait for the next walk over the clients, by user. */
@@ -296,7 +295,7 @@ export class Clients {
     if (tick === undefined) return
     const ending = this.#ending.get(tick) ?? new Set()
     this.#ending.set(tick, ending.add(client))
-    this.#timer ??= setInterval(() => void this.#expire(), TICK_MS).unref()
+    this.#timer ??= repeat(() => this.#expire(), TICK_MS)
   }
 
   #unschedule(client: Entry): void {
@@ -340,8 +339,6 @@ export class Clients {
   }
 
   async #expire(): Promise<void> {
-    if (this.#expiring) return
-    this.#expiring = true
     const now = Math.floor(Date.now() / TICK_MS)
     const due: Set<Entry>[] = []
     for (const [tick, clients] of this.#ending) {
@@ -355,7 +352,6 @@ export class Clients {
         if (this.#clients.has(client)) this.#expireOne(client, now * TICK_MS)
       },
     )
-    this.#expiring = false
     if (this.#ending.size > 0) return
     clearInterval(this.#timer)
     this.#timer = undefined

@@ -2,7 +2,7 @@
 // maximum age, and the graceful shutdown of all of them.
 
 import { jitter } from '../../backoff.ts'
-import { visitInSlices } from '../slices.ts'
+import { repeat, visitInSlices } from '../slices.ts'
 import type { Connection, ConnectionRegistry, SendNow } from './connection.ts'
 import type { FlushLoop } from './flush-loop.ts'
 import type { CloseReason } from './framing.ts'
@@ -65,8 +65,6 @@ export class Connections implements ConnectionRegistry {
   readonly #wheel: Set<Connection>[] = Array.from({ length: SPOKES }, () => new Set())
   #spoke = 0
   #timers: NodeJS.Timeout[] = []
-  #turning = false
-  #sweeping = false
   #allGone: (() => void) | undefined
 
   constructor(flushLoop: FlushLoop, times: ConnectionTimes) {
@@ -78,8 +76,8 @@ export class Connections implements ConnectionRegistry {
   start(): void {
     const { stall } = this.#times
     this.#timers = [
-      setInterval(() => void this.#turnWheel(), this.#turnMs).unref(),
-      setInterval(() => void this.#sweep(), Math.min(1000, stall / 4)).unref(),
+      repeat(() => this.#turnWheel(), this.#turnMs),
+      repeat(() => this.#sweep(), Math.min(1000, stall / 4)),
     ]
   }
 
@@ -132,8 +130,6 @@ export class Connections implements ConnectionRegistry {
    * busy for that, the wheel stands.
    */
   async #turnWheel(): Promise<void> {
-    if (this.#turning) return
-    this.#turning = true
     const { heartbeat, heartbeatAnswer = HEARTBEAT_ANSWER_MS } = this.#times
     this.#spoke = (this.#spoke + 1) % SPOKES
     await visitInSlices(this.#wheel[this.#spoke] ?? [], connection => {
@@ -148,17 +144,13 @@ export class Connections implements ConnectionRegistry {
     await visitInSlices(this.#wheel[(this.#spoke + SPOKES - turnsAgo) % SPOKES] ?? [], connection => {
       connection.cutIfSilent(Date.now(), heartbeatAnswer)
     })
-    this.#turning = false
   }
 
   /** In slices: after an outage these may be all connections. */
   async #sweep(): Promise<void> {
-    if (this.#sweeping) return
-    this.#sweeping = true
     const { stall } = this.#times
     await visitInSlices(this.full, connection => connection.endIfStalled(Date.now(), stall))
     await visitInSlices(this.leaving, connection => connection.cutIfOverdue(Date.now(), CUT_AFTER_MS))
-    this.#sweeping = false
   }
 
   // The end -----------------------------------------------------------------------------------------------------

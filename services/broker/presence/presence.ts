@@ -3,6 +3,7 @@
 import { setImmediate } from 'node:timers/promises'
 import type { Identity } from '../access/identity.ts'
 import type { Logger } from '../logger.ts'
+import { repeat } from '../slices.ts'
 import { Attendance, type Attending, whoOf } from './attendance.ts'
 import { Lease } from './lease.ts'
 import { Room } from './room.ts'
@@ -53,7 +54,6 @@ export class Presence {
   #tags = 0
   #timer: NodeJS.Timeout | undefined
   #sweeping = false
-  #verifying = false
   #closed = false
 
   constructor(options: PresenceOptions) {
@@ -71,7 +71,7 @@ export class Presence {
   open(): void {
     if (this.#timer !== undefined || this.#closed || !this.#options.keepsAny()) return
     const every = this.#options.times?.verify ?? VERIFY_MS
-    this.#timer = setInterval(() => void this.#verify(), every).unref()
+    this.#timer = repeat(() => this.#verify(), every)
     void this.#lease.renew()
   }
 
@@ -183,8 +183,6 @@ export class Presence {
 
   /** Finds entries that the store has lost. */
   async #verify(): Promise<void> {
-    if (this.#verifying) return
-    this.#verifying = true
     const rooms = [...this.#rooms.values()]
     try {
       for (let at = 0; at < rooms.length && !this.#closed; at += AT_A_TIME) {
@@ -194,7 +192,6 @@ export class Presence {
     } catch {
       // The log is unavailable: the next round retries.
     }
-    this.#verifying = false
   }
 
   /** Removes the members of nodes that are gone. All nodes may do this at the same time. */
