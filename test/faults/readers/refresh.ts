@@ -55,7 +55,7 @@ export class RefreshReader extends Reader {
     let skipped = 0
     const skip = (channel: string, to: string) => {
       const missed = offsetOf(to) - offsetOf(this.cursorOf(channel))
-      if (missed <= 0) return
+      if (hidden === 0 || missed <= 0) return
       skipped += missed
       this.gap({ channel, from: this.cursorOf(channel), to })
     }
@@ -66,10 +66,10 @@ export class RefreshReader extends Reader {
         const next = left.find(gap => gap.channel === channel && (gap.from === from || !sameEpoch(from, to)))
         if (next === undefined) break
         left.splice(left.indexOf(next), 1)
-        if (hidden > 0) skip(channel, next.from)
+        skip(channel, next.from)
         this.gap(next)
       }
-      if (hidden > 0) skip(channel, to)
+      skip(channel, to)
     }
     for (const event of fresh) {
       const { epoch, offset } = parsePosition(event.id) ?? { epoch: '', offset: 1 }
