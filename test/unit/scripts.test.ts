@@ -1,7 +1,7 @@
-// The scripts of package.json that take arguments.
+// What package.json says about its scripts and tests.
 
 import { execFile } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
@@ -26,4 +26,16 @@ t.test('each script that takes arguments has --help', async t => {
   names.forEach((name, i) =>
     t.ok(helps[i]?.startsWith(`npm run ${name}`), `${name}: ${helps[i]?.split('\n', 1)[0]}`),
   )
+})
+
+t.test('tap leaves out only the folders whose tests run together', t => {
+  const { tap } = JSON.parse(text('package.json')) as { tap: { exclude: string[] } }
+  const excluded = tap.exclude.flatMap(
+    pattern => /^test\/unit\/\{?([\w,]+)\}?\/\*\*$/.exec(pattern)?.[1]?.split(',') ?? [pattern],
+  )
+  const together = readdirSync(join(ROOT, 'test/unit'))
+    .filter(name => name.endsWith('.test.ts') && /^import { runTogether }/m.test(text(`test/unit/${name}`)))
+    .flatMap(name => [...text(`test/unit/${name}`).matchAll(/'(\w+)'/g)].map(([, folder = '']) => folder))
+  t.strictSame(excluded.toSorted(), together.toSorted())
+  t.end()
 })
