@@ -1,4 +1,4 @@
-// The tests of broker/, which run by themselves too.
+// Runs the tests of broker/ in one process. Each file can also be run by itself.
 
 import { join } from 'node:path'
 import { runTogether } from '../support/together.ts'

@@ -152,7 +152,7 @@ t.test('the explanation of an event names a reader whose client reads nothing', 
   socket.write('GET /v1/sse?channel=a HTTP/1.1\r\nHost: x\r\n\r\n')
   socket.pause()
   const ask = async (id: string) => (await post(EXPLAIN, { user: '', channel: 'a', id }, '')).body
-  await until('it is there', async () => ((await ask(first)).readers as unknown[]).length === 1)
+  await until('the reader is listed', async () => ((await ask(first)).readers as unknown[]).length === 1)
   const big = Buffer.from(JSON.stringify('x'.repeat(500_000)))
   let last = ''
   for (let i = 0; i < 40; i++) [last = ''] = await node.append('a', { data: big })

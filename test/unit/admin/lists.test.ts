@@ -30,7 +30,7 @@ const POSTS = [
   '/v1/admin/explain',
 ]
 
-t.test('every route needs a key with the right admin', async t => {
+t.test('every route needs a key with the `admin` right', async t => {
   const { get, post, token } = await controlled(t)
   const all = [{ channels: ['*'], allow: ['sub', 'pub', 'prs', 'hst'] }]
   const cases: [string, string, number][] = [
@@ -158,7 +158,7 @@ t.test('without access control connections have no user and are still listed', a
   const { get, post } = client(node)
   const { body } = await get('/v1/admin/connections', '')
   t.match(body, { connections: [{ user: '', wire: 'sse', channels: ['a'] }] })
-  t.strictSame((await get('/v1/admin/connections', '')).body, body, 'ids stay')
+  t.strictSame((await get('/v1/admin/connections', '')).body, body, 'the ids do not change')
   t.match((await get('/v1/admin/channels', '')).body, { channels: [{ channel: 'a', readers: 1 }] })
 
   // A page of another origin is rejected.

@@ -31,7 +31,7 @@ default: { subscribe: nobody, publish: nobody }
 
 export interface Answer {
   readonly status: number
-  // The response of any route.
+  /** The parsed JSON; `{}` for an empty response. */
   readonly body: Record<string, unknown>
   readonly headers: Headers
 }

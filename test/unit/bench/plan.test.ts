@@ -37,7 +37,7 @@ const costs: Costs = {
 
 const base: Demand = { ...DEFAULTS, clients: 1, size: 100 }
 
-/** Numbers from small to large, evenly spread on a logarithmic scale. */
+/** Whole numbers from 1 to `upto`, spread on a logarithmic scale. */
 const scale = (upto: number) =>
   fc.double({ min: 0, max: Math.log10(upto), noNaN: true }).map(power => Math.round(10 ** power))
 
@@ -64,7 +64,7 @@ function possible(demand: Demand): ReturnType<typeof plan> | undefined {
   }
 }
 
-t.test('more clients or more events never need less', async () => {
+t.test('more clients or more events never need fewer resources', async () => {
   fc.assert(
     fc.property(
       asked,
@@ -124,7 +124,7 @@ t.test('the number of nodes is a fixed point: one node fewer would not suffice',
   )
 })
 
-t.test('readers spread over nodes', async t => {
+t.test('readers are on at most as many nodes as there are nodes or readers', async t => {
   t.equal(reached(1, 5), 1)
   t.ok(Math.abs(reached(2, 2) - 1.5) < 1e-12)
   t.ok(Math.abs(reached(10, 1) - 1) < 1e-12)

@@ -1,4 +1,4 @@
-// If `fanwire bench` cannot measure, it reports the fault and what to do, and exits with a code.
+// If `fanwire bench` cannot measure, it reports the fault and what to do, and exits with 2 or 3.
 
 import { readFileSync } from 'node:fs'
 import { join, posix } from 'node:path'
@@ -54,14 +54,14 @@ t.test('limits of the machine are reported before the run', async t => {
   t.equal(
     processesFor(options(['--clients', '4000', '--wire', 'ws']), allowed),
     5,
-    'as many clients as there are files',
+    'a process has fewer clients than it may open files',
   )
   t.match(processesFor(options(['--clients', '4000', '--processes', '2']), allowed), /--processes 5/)
   t.match(processesFor(options(['--clients', '15000']), allowed), /ip_local_port_range/)
   t.type(processesFor(options(['--clients', '15000', '--url', 'http://127.0.0.2:8080']), allowed), 'number')
 })
 
-t.test('thresholds apply to each wire', async t => {
+t.test('exceeded thresholds are reported with their wire', async t => {
   const tally = {
     ...{ clients: 2, open: 2, received: 19, missing: 0, repeated: 1, reordered: 0, gaps: 0, requests: 0 },
     ...{ empty: 0, bytesIn: 1, bytesOut: 1, cut: 0, resumed: 0, lastAt: 0, cpu: 0 },
@@ -87,7 +87,7 @@ t.test('thresholds apply to each wire', async t => {
     ...outcome,
     wires: [outcomeOf('ws', CONNECTED, { ...tally, received: 0, latency: [] }, 20, 2)],
   }
-  t.match(exceeded(silent, { maxP99: 50 }), [/not measured/], 'a run without events is no success')
+  t.match(exceeded(silent, { maxP99: 50 }), [/not measured/], 'a run without events is not a success')
 })
 t.test('an impossible run exits with 3 and says what to do', async t => {
   const node = await startNode({ env: { FANWIRE_PUBLISH_KEY: KEY } })

@@ -25,7 +25,7 @@ function verdictOn(claim: string, result: TransportsResult): string | undefined 
   return verdicts(result).find(each => each.claim.startsWith(claim))?.verdict
 }
 
-/** The rows of Markdown tables that have another number of columns than the header row. */
+/** The rows of Markdown tables whose number of columns differs from that of the header row. */
 function badRows(text: string): string[] {
   let columns = 0
   return text.split('\n').filter(line => {
@@ -122,7 +122,7 @@ t.test('the page loads nothing and allows nothing to load', async t => {
   t.notMatch(markdown(result), /<script/)
 })
 
-t.test('the page has its plots, each with a name and styled by the style sheet', async t => {
+t.test('the page has 7 named plots, and every CSS variable is set for light and for dark', async t => {
   const page = await html(synthetic())
   const named = [...page.matchAll(/<svg role="img" aria-label="([^"]+)"/g)].map(([, name]) => name ?? '')
   t.equal(named.length, 7)
@@ -229,7 +229,7 @@ t.test('the chooser', async t => {
   })
 })
 
-t.test('equality within tolerance', async t => {
+t.test('costs and delays within a tolerance are equal, and a saturated cell is not sound', async t => {
   t.equal(compareCosts(100, 109), 0)
   t.equal(compareCosts(100, 111), -1)
   t.equal(compareCosts(111, 100), 1)
@@ -262,7 +262,7 @@ t.test('crossings', async t => {
     ])
     t.equal(found?.near, 0.5)
   })
-  t.test('do not exist where a cost is 0', async t => {
+  t.test('are not interpolated on logarithmic scales where a cost is 0', async t => {
     const points = [
       { rate: 1, a: 0, b: 5 },
       { rate: 10, a: 9, b: 5 },
