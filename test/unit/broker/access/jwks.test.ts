@@ -47,7 +47,7 @@ t.test('every key is found by kid and bound to its algorithm', async t => {
   t.equal(keys.find(undefined, 'none'), undefined)
 })
 
-t.test('without a kid, a set of several keys matches none', async t => {
+t.test('without a kid, none of several keys of one algorithm is found', async t => {
   const keys = parseJwks(jwks(testKey('HS256', 'a'), testKey('HS256', 'b')))
   t.equal(keys.find(undefined, 'HS256'), undefined)
   t.ok(keys.find('b', 'HS256'))
@@ -267,7 +267,7 @@ t.test('a key that the provider removed is gone after 10 min', async t => {
   t.ok(tokens.verify(token(NEW)).ok)
 })
 
-t.test('no request is sent after close', async t => {
+t.test('after close, refreshes fail without a report, even one under way', async t => {
   const server = await provider(t, text(jwks(OLD)))
   const { made, failures } = source(t, server.url)
   const asking = made.refresh()

@@ -132,7 +132,7 @@ t.test('the decision without a rules file depends on keys and on the host', asyn
     ],
     ['open', openRules({ keys: false }), { nobody: 'shrpa', ann: 'shrpa', 'key, publish': 'shrpa' }],
     [
-      'open but keys',
+      'open, with keys',
       openRules({ keys: true }),
       { nobody: 'shr', 'ann, all': 'shr', 'key, publish': 'shrp', 'key, all': 'shrpa' },
     ],
@@ -152,7 +152,7 @@ t.test('actions on the whole node need admin on *', async t => {
   }
 })
 
-t.test("the node's own channels: presence by its right, lives by admin", async t => {
+t.test("presence channels need the right presence, the node's other channels the right admin", async t => {
   const table: readonly [string, Partial<Record<Who, string>>][] = [
     [
       'fanwire:presence:chat:1',

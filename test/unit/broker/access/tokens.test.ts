@@ -59,7 +59,7 @@ t.test('a token is valid for its user and its lifetime', async t => {
   t.ok(findGrant(result.identity.grants, 'token', 'subscribe', 'chat:1'))
 })
 
-t.test('every algorithm verifies', async t => {
+t.test('tokens of every algorithm are verified', async t => {
   for (const alg of [
     'HS256',
     'HS384',
@@ -135,7 +135,7 @@ function confused(): string {
   return signToken(secretKey('HS256', 'rs', {}, String(pem)), claims())
 }
 
-t.test('each invalid token has its reason, in a message of at most one sentence', async t => {
+t.test('each invalid token has its reason, and a message of fewer than 200 characters', async t => {
   const good = hs()
   const [head = '', body = '', signature = ''] = good.split('.')
   const headed = (header: Record<string, unknown>) => hs({}, header)
@@ -191,7 +191,7 @@ t.test('each invalid token has its reason, in a message of at most one sentence'
     ['exp as a string', hs({ exp: String(times(60)) }), 'claims', /exp is not a number/],
     ['exp as null', hs({ exp: null }), 'claims', /exp/],
     ['exp beyond 2^53', hs({ exp: 2 ** 53 }), 'claims', /exp is out of range/],
-    ['exp beyond all', raw(`{"sub":"ann","exp":1e999}`), 'claims', /exp is out of range/],
+    ['exp beyond all numbers', raw(`{"sub":"ann","exp":1e999}`), 'claims', /exp is out of range/],
     ['exp below 0', hs({ exp: -1 }), 'claims', /exp/],
     ['nbf as a string', hs({ nbf: '1' }), 'claims', /nbf/],
     ['iat as a list', hs({ iat: [1] }), 'claims', /iat/],
@@ -208,7 +208,7 @@ t.test('each invalid token has its reason, in a message of at most one sentence'
     ['jti as a number', hs({ jti: 3 }), 'claims', /jti/],
     ['caps as an object', caps({}), 'claims', /caps is not a list/],
     ['caps as null', caps(null), 'claims', /caps is not a list/],
-    ['a word that is no right', caps([{ channels: ['a'], allow: ['read'] }]), 'claims', /"read"/],
+    ['a word that is not a right', caps([{ channels: ['a'], allow: ['read'] }]), 'claims', /"read"/],
     ['a pattern with **', caps([{ channels: ['a:**'], allow: ['sub'] }]), 'claims', /`\*\*`/],
     [
       'a regular expression',
@@ -309,7 +309,7 @@ t.test('a cached token is checked for its times and revocation on each use', asy
   t.match(
     tokens.verify(`${token.slice(0, -4)}AAAA`, NOW),
     { reason: 'signature' },
-    'another token has another identity',
+    'a token with another signature is not in the cache',
   )
 
   for (let i = 0; i < 20; i++) {
@@ -320,7 +320,7 @@ t.test('a cached token is checked for its times and revocation on each use', asy
   tokens.verify(token, NOW)
   t.equal(calls, 1, 'a full cache makes room')
   source.keys = NO_KEYS
-  t.match(tokens.verify(token, NOW), { reason: 'unknown_key' }, 'other keys may not verify it')
+  t.match(tokens.verify(token, NOW), { reason: 'unknown_key' }, 'a cached token is rejected without its key')
 })
 
 t.test('a token that is not used again is forgotten', async t => {
@@ -373,7 +373,7 @@ t.test('claims stored with a ticket are checked again', async t => {
   t.ok(forged.ok && forged.identity.signer !== 'x', 'no claim sets the signer')
 })
 
-t.test('a key that is not loaded yet is requested once', async t => {
+t.test('keys are requested when they are not loaded yet or a key is unknown, and only then', async t => {
   const source = {
     keys: NO_KEYS,
     known: false,

@@ -1,4 +1,4 @@
-// The log names rules that let nobody in.
+// A node logs the rules that name a hook which their file does not define.
 
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,7 +8,7 @@ import { createAccess } from '../../../../services/node/create-access.ts'
 import { configOf } from '../../../contract/node.ts'
 import { temporaryFolder } from '../../../support/tools.ts'
 
-t.test('rules that name a hook without one are logged, the first ten one by one', async t => {
+t.test('rules that name an undefined hook are logged: ten one by one, the others as a number', async t => {
   const lines: string[] = []
   const logger = pino({ level: 'warn' }, { write: line => void lines.push(line) })
   const warnings = async (rules: number, more = '') => {

@@ -73,7 +73,7 @@ t.test('a command sent while a node starts is executed once', async t => {
   )
 })
 
-t.test('a command delivered by the feed after a read is executed once', async t => {
+t.test('a command that the feed delivers after a read has returned it is executed once', async t => {
   const { view } = sharedLog()
   const log = view()
   const { control, received, missed } = listening(log)

@@ -42,7 +42,7 @@ t.test('nodes discover each other, in any starting order, and notice a goodbye a
   t.strictSame(ids(c.nodes), new Set([a.nodes.id, c.nodes.id]), 'a later node does not find one that left')
 })
 
-t.test('a node that was silent for 15 s is gone, by the clock of the log', async t => {
+t.test('a node that has been silent for more than 15 s, by the clock of the log, is gone', async t => {
   const { node, clock } = world()
   const [a, b] = [node({ announceEvery: 1 }), node()]
   await b.nodes.open()
@@ -55,13 +55,13 @@ t.test('a node that was silent for 15 s is gone, by the clock of the log', async
   t.strictSame(ids(a.nodes), new Set([a.nodes.id]), 'a node always lists itself')
 })
 
-t.test('a node announces itself periodically, but not to a log that has not answered', async t => {
+t.test('periodic announcements wait until the log has answered the one before', async t => {
   const { node, log } = world()
   const { nodes, log: own } = node({ announceEvery: 1 })
   await nodes.open()
   t.teardown(() => nodes.close())
   const count = async () => (await log.state(NODES)).count
-  await until('it has announced itself thrice', async () => (await count()) >= 3)
+  await until('it has announced itself three times', async () => (await count()) >= 3)
 
   const { append } = own
   let calls = 0
@@ -79,7 +79,7 @@ t.test('a node announces itself periodically, but not to a log that has not answ
   t.equal(calls, 1)
   own.append = append
   fail(new LogUnavailable('away'))
-  await until('it continues', async () => (await count()) > before)
+  await until('announcements continue', async () => (await count()) > before)
 })
 
 t.test('a closed node and a node that was never open announce nothing', async t => {

@@ -77,7 +77,7 @@ t.test('a node that does not answer in time is named', async t => {
   t.strictSame(
     nobody.silent.map(({ id }) => id),
     ['a', 'b', 'dead'],
-    'an unknown question',
+    'no node answers an unknown question',
   )
 })
 
@@ -160,7 +160,7 @@ t.test('concurrent questions do not mix up answers, and leave no feed open', asy
   t.equal(log.follows, before + 2, 'the shared feed was closed')
 })
 
-t.test('an unavailable log fails the question', async t => {
+t.test('a question is rejected if the log is unavailable', async t => {
   const { questions, log } = await cluster(t, { a: {} })
   log.broken = new LogUnavailable('away')
   await t.rejects(questions.ask('channels', {}, { timeout: 10 }), LogUnavailable)

@@ -12,7 +12,7 @@ export interface Shared {
   view(): View
 }
 
-/** A node's view of the log. While `broken` is set, calls raise it. */
+/** A node's view of the log. While `broken` is set, `append`, `read` and `follow` raise it. */
 export interface View extends ChannelLog {
   broken: Error | undefined
   /** Number of calls of `follow`. */

@@ -24,7 +24,7 @@ t.test('a ticket is valid once, on any node', async t => {
 })
 
 t.test(
-  "a ticket expires after 30 s or its issuer's limit, with its token, and with the idempotency window",
+  'a ticket lives 30 s or as long as its issuer asks, but no longer than its token or the idempotency window',
   async t => {
     const cases = [
       { life: 30_000 },

@@ -1,4 +1,4 @@
-// What a node keeps of the channels that it follows, and for how long: ARCHITECTURE.md#fan-out.
+// The recent events that a node keeps of followed channels, and for how long: ARCHITECTURE.md#fan-out.
 
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
@@ -58,7 +58,7 @@ t.test('expired events release their memory, whichever path notices them first',
   t.equal(b.recent.count, 1)
 })
 
-t.test('publishing does not make a channel recently read', async t => {
+t.test('publishing to a channel does not count as reading it', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const channel = await hub.open('a')
@@ -98,7 +98,7 @@ t.test('encoded stretches count as memory too', async t => {
 })
 
 t.test(
-  'follows at most the allowed number of channels, and drops the one that has lingered longest',
+  'a hub follows at most the allowed number of channels, and drops the one that has lingered longest',
   async t => {
     const log = new ScriptedLog()
     const hub = hubOf(log, { maxFollowed: 2 }, t.teardown)
@@ -179,7 +179,7 @@ t.test('a request does not join a read that started before the latest known even
   const gate = new Gate()
   log.afterRead = gate.pass
   const before = channel.page('earliest', LIMIT)
-  await until('the read has looked', () => gate.waiting === 1)
+  await until('the read has its result', () => gate.waiting === 1)
   const [event] = log.add('a', drafts(1))
   if (event !== undefined) hub.acknowledged('a', event)
   const after = channel.page('earliest', LIMIT)
@@ -194,7 +194,7 @@ t.test('a poll sees events that its node acknowledged, before the feed delivers 
   const channel = await hub.open('a')
   log.held = true
   const [event] = log.add('a', drafts(1))
-  t.equal((await channel.page('latest', LIMIT)).cursor.offset, 0, 'other events arrive with the feed')
+  t.equal((await channel.page('latest', LIMIT)).cursor.offset, 0, 'an unacknowledged event is not seen yet')
   if (event !== undefined) hub.acknowledged('a', event)
   t.equal((await channel.page(e1(0), LIMIT)).events.length, 1)
   t.equal((await channel.page('latest', LIMIT)).cursor.offset, 1)

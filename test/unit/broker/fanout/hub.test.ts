@@ -249,11 +249,11 @@ t.test('events that one reader fetched from the log are served to later readers 
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(100))
   const first = await listen(hub, 'a', e1(10))
-  await until('it has all', () => first.lines.length === 90)
+  await until('it has all events', () => first.lines.length === 90)
   t.strictSame(log.reads, ['a e1-10'])
   const later = await Promise.all([10, 50, 99].map(offset => listen(hub, 'a', e1(offset))))
   for (const [i, listener] of later.entries()) {
-    await until('it has all', () => listener.lines.length === [90, 50, 1][i])
+    await until('it has all events', () => listener.lines.length === [90, 50, 1][i])
   }
   t.strictSame(log.reads, ['a e1-10'], 'the log was not read again')
 })
@@ -278,7 +278,7 @@ t.test('a reader that is far behind gets capped stretches, in turn with others',
     listener.read()
   }
   for (const listener of listeners) {
-    await until('it has all', () => listener.lines.length === 5101)
+    await until('it has all events', () => listener.lines.length === 5101)
     t.strictSame(listener.received, ids('e1', 1, 5101))
     for (const bytes of listener.writes) {
       const lines = bytes.toString().split('\n').length - 1
@@ -310,7 +310,7 @@ t.test('a connection with many channels queues a bounded amount per flush', asyn
   t.ok(most > 0 && most <= 512 * 1024 + STRETCH.bytes, `${most} bytes queued of 2.4 MB`)
   t.equal(hub.stats().behind, 1)
   listener.read()
-  await until('it has all', () => listener.lines.length === 120)
+  await until('it has all events', () => listener.lines.length === 120)
   for (const name of names) {
     const of = listener.lines.map(line => JSON.parse(line)).filter(event => event.channel === name)
     t.strictSame(
@@ -333,7 +333,7 @@ t.test('the end of an epoch while a socket is full is reported after the remaini
   await settled()
   t.strictSame(listener.lines, [])
   listener.read()
-  await until('it has all', () => listener.received.at(-1) === 'e3-9')
+  await until('it has all events', () => listener.received.at(-1) === 'e3-9')
   t.strictSame(listener.received, [...ids('e1', 1, 7), 'gap e1-7 e2-7', 'e2-8', 'gap e2-8 e3-8', 'e3-9'])
 })
 
@@ -358,7 +358,7 @@ t.test('readers that wait for an unavailable log share one retry', async t => {
   t.equal(log.reads.length, asked + 1)
 })
 
-t.test('a client that disconnects in the middle of a tick harms no other', async t => {
+t.test('a client that disconnects during a flush causes no error and leaves nothing behind', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const listener = new Listener(hub)
@@ -389,7 +389,7 @@ t.test('low-priority events wait until there are enough, and arrive as one stret
       drafts(3, { ...low, ...sized(OPTIONS.low.bytes / 4) }),
       { ...low, ...sized(OPTIONS.low.bytes / 4) },
     ],
-    ['a high one', drafts(5, low), {}],
+    ['a high-priority event', drafts(5, low), {}],
   ] as const) {
     const log = new ScriptedLog()
     const hub = hubOf(log, {}, t.teardown)
@@ -618,7 +618,7 @@ t.test('draining a node without clients finishes at once, and so does a second d
   await time.tick(0)
 })
 
-t.test('on a stop, held requests and connections end evenly over time, and late arrivals last', async t => {
+t.test('on shutdown, held requests and connections end evenly over time, and late arrivals last', async t => {
   const time = stopTime(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
@@ -642,7 +642,7 @@ t.test('on a stop, held requests and connections end evenly over time, and late 
   t.equal(hub.connections.leaving.size, 0)
 })
 
-t.test('a stop does not wait for a client that ignores its goodbye', async t => {
+t.test('shutdown does not wait for a client that ignores its goodbye', async t => {
   const time = stopTime(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, { stall: 1e6 }, t.teardown)

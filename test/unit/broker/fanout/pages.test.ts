@@ -343,7 +343,7 @@ t.test('a long poll misses no event that arrives during its read', async t => {
 const low = { priority: 'low' } as const
 
 t.test(
-  'low-priority events hold a long poll for a second, and any event after them ends the wait',
+  'low-priority events hold a long poll until enough have come, one of high priority comes, or time is up',
   async t => {
     const log = new ScriptedLog()
     const hub = hubOf(log, {}, t.teardown)

@@ -48,7 +48,7 @@ t.test(
   },
 )
 
-t.test('retained events follow the transient events before them', async t => {
+t.test('transient and retained events arrive in the order in which they were published', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const listener = await listen(hub, 'a', { epoch: 'e1', offset: 0 })

@@ -35,7 +35,7 @@ function slowDown(sink: Writable): void {
   }
 }
 
-t.test('readers at one old cursor cause one log read per position, however many they are', async t => {
+t.test('readers at one old cursor cause one log read per position, however many there are', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(3000))
@@ -57,7 +57,7 @@ t.test('readers at one old cursor cause one log read per position, however many 
   await until('the pages are released', () => hub.stats().memory < most - 100_000)
 })
 
-t.test('readers at the head share one Buffer, however many they are', async t => {
+t.test('readers at the head share one Buffer', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const [one, other] = await Promise.all([listen(hub, 'a', e1(0)), listen(hub, 'a', e1(0))])
@@ -149,7 +149,7 @@ t.test('events that arrive during a log read for a reader ahead are delivered', 
   await expectReceived(ahead, 'e1-9')
 })
 
-t.test('a reader receives a gap if it is beyond the head, which only the log decides', async t => {
+t.test('a reader beyond the head receives one gap', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(5))
@@ -253,7 +253,7 @@ t.test('several channels of one connection are sent in one write', async t => {
   t.equal(calls, 1)
 })
 
-t.test('an unsubscribed reader receives nothing more, even during a read or a flush', async t => {
+t.test('a reader that leaves during a log read receives nothing more', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(5))

@@ -1,4 +1,4 @@
-// A channel log that a test controls: it delays its feed, fails or delays reads, loses events and begins epochs. And a
+// A channel log that a test controls: it delays its feed, fails or delays reads, loses events and begins epochs. Also a
 // client of the hub that needs no socket.
 
 import { Writable } from 'node:stream'
@@ -41,7 +41,7 @@ interface Kept {
   history: History
   events: LogEvent[]
   follower: Follower | undefined
-  /** Messages of the feed that were not delivered yet. */
+  /** Messages of the feed that have not been delivered yet. */
   pending: ((follower: Follower) => void)[]
 }
 
@@ -222,7 +222,7 @@ export const OPTIONS: HubOptions = {
   stall: 10_000,
 }
 
-/** A read that fails because the log is unavailable. */
+/** A call that fails because the log is unavailable. */
 export async function away(): Promise<never> {
   throw new LogUnavailable('away')
 }
@@ -347,7 +347,7 @@ export async function listen(
   return listener
 }
 
-/** Waits some turns of the event loop, so that pending work is done. */
+/** Waits for some turns of the event loop, in which pending work is done. */
 export async function settled(): Promise<void> {
   for (let i = 0; i < 20; i++) await turn()
 }

@@ -81,7 +81,7 @@ t.test('a resume over 100,000 filtered events reads each page once', async t => 
   t.equal(new Set(log.reads).size, log.reads.length)
   t.equal(log.reads.length, Math.ceil(100_001 / 1024))
   const again = await listenTo(hub, 'a', e1(100_000), KOREAN)
-  await until('it has it', () => again.lines.length === 1)
+  await until('it has the event', () => again.lines.length === 1)
 })
 
 t.test(
@@ -149,7 +149,7 @@ t.test('a reader of only the newest events receives them from a history of many 
   )
   const hub = hubOf(log, {}, t.teardown)
   const listener = await listenTo(hub, 'a', e1(0), selectionOf({ newest: 'type' }))
-  await until('it has them', () => listener.lines.length >= 20)
+  await until('it has the newest events', () => listener.lines.length >= 20)
   await settled()
   t.same(listener.received, ids('e1', 4981, 5000))
   t.ok(listener.lines.every(line => JSON.parse(line).skipped === 249))

@@ -1,4 +1,4 @@
-// Stops the clock, so that time passes only by calls of `tick`.
+// Stops the clock: time passes only when a test calls `tick`.
 
 import { setImmediate as turn } from 'node:timers/promises'
 import { mock } from 'node:test'
@@ -6,7 +6,7 @@ import { settled } from './scripted-log.ts'
 
 export type Teardown = (end: () => void) => void
 
-/** Mocks the timers and clocks of the code under test. */
+/** Mocks timers and Date; `performance.now` and `setImmediate` stay real. */
 export function stopTime(teardown: Teardown): { tick(ms: number): Promise<void> } {
   mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'], now: Date.now() })
   teardown(() => mock.timers.reset())
