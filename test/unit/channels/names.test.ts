@@ -13,7 +13,7 @@ const name = fc
   .map(all => all.join(''))
   .filter(isChannelName)
 
-t.test('valid names are accepted', async t => {
+t.test('valid names are accepted, and others are not', async t => {
   for (const yes of [...SIGNS]
     .map(sign => `a${sign}`)
     .concat('/', '//', 'a//b', '.../a', 'a/.b/c.', 'a:..')) {
@@ -48,7 +48,7 @@ function watch(node: Node): { authorised: string[]; opened: string[] } {
   return seen
 }
 
-/** A path segment; `encode` chooses characters to percent-encode unnecessarily. */
+/** A channel as a path segment. `more`: also percent-encodes characters that do not need it. */
 function encoded(channel: string, more: boolean): string {
   const segment = encodeURIComponent(channel)
   return more ? segment.replace(/[-_.~!*'()a-z]/g, sign => `%${sign.charCodeAt(0).toString(16)}`) : segment

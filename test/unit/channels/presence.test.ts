@@ -105,7 +105,7 @@ t.test('the list has all members, in pages, and matches the count', async t => {
   await anonymous.body?.cancel()
 })
 
-t.test('joins and leaves are reported from the cursor of the list on', async t => {
+t.test('a reader that starts at the cursor of the list receives joins, updates and leaves', async t => {
   const node = await start(t)
   const { body } = await get(node, '/v1/channels/room:1/presence')
   const follower = new WebSocket(`ws://127.0.0.1:${node.port}/v1/ws`, { headers: bearer(token('watcher')) })

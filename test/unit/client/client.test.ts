@@ -192,7 +192,7 @@ async function listen(server: Server): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
-t.test('codes that forbid a reconnect end the client, others do not', async t => {
+t.test('close codes that forbid a reconnect end the client, others do not', async t => {
   for (const code of [1008, 1009, 4500, 4999, 1001, 1012, 1013, 4000, 4499]) {
     const server = createServer()
     let connections = 0
@@ -269,7 +269,7 @@ for (const wire of ['ws', 'sse', 'poll'] as const) {
     await t.rejects(loop, { name: 'FanwireError', code: 'FW_FORBIDDEN' })
     t.match(refused.state, { name: 'refused', error: FanwireError })
     await fanwire.publish('inbox:ada', wire)
-    await until('it comes', () => mine.data.includes(wire))
+    await until('the event arrives', () => mine.data.includes(wire))
     t.equal(fanwire.state.name, 'connected')
   })
 }
@@ -289,7 +289,7 @@ t.test('without a token the client stops, and continues after reconnect()', asyn
   signedIn.token = tokenFor(60)
   fanwire.reconnect()
   await fanwire.publish('inbox:ada', 'signed in')
-  await until('it comes', () => seen.data.includes('signed in'))
+  await until('the event arrives', () => seen.data.includes('signed in'))
 })
 
 t.test(
@@ -318,12 +318,12 @@ t.test('presence lists the current members, then joins and leaves', async t => {
   const changes: string[] = []
   room.on('join', ({ user }) => changes.push(`+${user}`))
   room.on('leave', ({ user }) => changes.push(`-${user}`))
-  await until('ada is there', () => names(room).includes('ada'))
+  await until('ada is a member', () => names(room).includes('ada'))
   const theirs = bob.subscribe('room:1')
   const off = theirs.on('event', () => {})
-  await until('bob comes', () => changes.includes('+bob'))
+  await until('bob has joined', () => changes.includes('+bob'))
   t.strictSame(names(room), ['ada', 'bob'])
   off()
-  await until('bob goes', () => changes.includes('-bob'))
+  await until('bob has left', () => changes.includes('-bob'))
   t.strictSame(names(room), ['ada'])
 })

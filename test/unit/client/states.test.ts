@@ -1,4 +1,4 @@
-// The table of the client's states equals the one in the document, and a line follows the table.
+// The table of the client's states equals the one in docs/client.md, and a line follows the table.
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -86,7 +86,7 @@ t.test('each state has the transitions of the table, for every possible event', 
   }
 })
 
-t.test('the document has the same table', async t => {
+t.test('docs/client.md has the same table', async t => {
   const text = readFileSync(join(import.meta.dirname, '../../../docs/client.md'), 'utf8')
   const rows = [...text.matchAll(/^\| `(\w+)` \|(.*)\|$/gm)].map(([, name = '', cells = '']) => [
     name,
@@ -106,7 +106,7 @@ t.test('the document has the same table', async t => {
   )
 })
 
-t.test('a wait ends by itself, but never before the delay that the server requested', async t => {
+t.test('a wait lasts as long as the server requested, even if the page calls reconnect()', async t => {
   const { line } = lineOf()
   line.happen('want')
   const failed = Date.now()

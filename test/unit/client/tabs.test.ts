@@ -1,4 +1,4 @@
-// Tabs share one connection: clients in this process, with Web Locks of the tests and Node's BroadcastChannel.
+// Tabs share one connection: clients in this process, with the Web Locks of test/support/ and Node's BroadcastChannel.
 
 import '../../support/web-locks.ts'
 import t from 'tap'
@@ -52,7 +52,7 @@ t.test('the leader leaves channels that no tab reads any more', async t => {
   const subscription = follower.subscribe('mine')
   const mine = new Seen(subscription)
   await until('both are read', async () => (await readers('mine')) === 1 && (await readers('theirs')) === 1)
-  await until('it knows', () => follower.state.name === 'connected')
+  await until('the follower is connected', () => follower.state.name === 'connected')
   await node.append('mine', '1')
   await mine.has(1)
   subscription.close()

@@ -213,7 +213,7 @@ t.test('a malformed value is rejected with its name, the value and the expected 
       ['example.com', 'https://a.example/', 'file://', 'https://a.*.x', '*,https://a', 'null', 'a,'],
       /expected \* alone/,
     ],
-  ] // biome-ignore format: one line each
+  ]
   for (const [name, values, expected] of cases) {
     for (const value of values) {
       const said = problem({ [name]: value })

@@ -36,7 +36,7 @@ t.test('a request larger than the burst needs a full bucket, and leaves a debt',
 })
 
 t.test(
-  'tokens used on other nodes are subtracted, up to a full bucket and one second; a local debt stays',
+  'usage on other nodes leaves a debt of at most the burst plus one second; a larger local debt stays',
   async t => {
     const bucket = new Bucket()
     bucket.debit(allowance, 3, 0)
@@ -121,7 +121,7 @@ function publishes(limits: Limits, user: string, of: Parameters<Limits['publish'
   }
 }
 
-t.test('tokens a user took on one node are missing on the others', async t => {
+t.test('tokens that a user took on one node are missing on the others', async t => {
   const { nodes, clock } = await nodesOf(t, 3, { USER_PUBLISHES: '10/s:20' })
   const [a, b, c] = nodes
   if (!a || !b || !c) throw new Error('no nodes')
@@ -168,7 +168,7 @@ t.test('connections on other nodes count until they close, or their node is gone
   await a.usage.report()
   await until('b knows', () => elsewhere() === 1)
   clock.now = 16_000
-  t.equal(elsewhere(), 0, 'a node that is silent for long does not count')
+  t.equal(elsewhere(), 0, 'a node that has been silent for a long time does not count')
   await a.usage.report()
   await until('b received it again', () => elsewhere() === 1)
 })

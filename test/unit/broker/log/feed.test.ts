@@ -45,7 +45,7 @@ class Model {
     closed() {},
   })
 
-  /** Appends events, which are one message. */
+  /** Appends events, and sends them to the feed as one message. */
   append(count: number): void {
     const from = this.records.length
     for (let i = 0; i < count; i++) {

@@ -83,7 +83,7 @@ class World {
     const events: LogEvent[] = []
     for (let at = placed.start.offset + 1; events.length < limit && at <= this.history.head; at++) {
       const held = this.held.get(at)
-      if (held === undefined || at <= this.history.floor) throw new Error(`${at} was to be read`)
+      if (held === undefined || at <= this.history.floor) throw new Error(`${at} is read but not readable`)
       events.push(held)
     }
     return pageOf(this.history, placed, events)
@@ -200,7 +200,7 @@ t.test(
   },
 )
 
-t.test('a first page from earliest is empty only if nothing is readable', async () => {
+t.test('pages from earliest contain all readable events', async () => {
   fc.assert(
     fc.property(world, world => {
       const { head, floor } = world.history
@@ -250,7 +250,7 @@ t.test('cursors are placed as the contract says: at the tail, in the next epoch,
   const gap = (from: Position, to: Position) => ({ start: to, gap: { from, to } })
   t.same(floorOf(world.history), at('e0', 1))
   t.same(placed('e0', 1), { start: at('e0', 1), gap: undefined })
-  t.same(placed('e0', 0), gap(at('e0', 0), at('e0', 1)), 'fallen off')
+  t.same(placed('e0', 0), gap(at('e0', 0), at('e0', 1)), 'before the tail')
   t.same(placed('e0', 2), gap(at('e0', 2), at('e1', 2)), 'at the end of its epoch')
   t.same(placed('e0', 3), gap(at('e0', 3), at('e1', 2)), 'beyond the end of its epoch: an event was lost')
   t.same(placed('e1', 3), { start: at('e1', 3), gap: undefined })
@@ -296,7 +296,7 @@ function walkBack({ history, held }: World, before: Position | 'head', limit: nu
 }
 
 t.test(
-  'backward pages have each readable event once, and a gap wherever some may be lost between',
+  'backward pages have each readable event once, and a gap wherever events may have been lost',
   async () => {
     fc.assert(
       fc.property(world, fc.integer({ min: 1, max: 7 }), (world, limit) => {

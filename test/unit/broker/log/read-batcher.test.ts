@@ -1,4 +1,4 @@
-// How many reads are sent to Redis at a time: an append waits for the replies to earlier reads.
+// Reads are sent to Redis in limited numbers, because an append waits for the replies to earlier reads.
 
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'

@@ -141,7 +141,7 @@ t.test('a reload within the grace period notifies nobody, even on another node',
   t.strictSame(await w.changes(), ['join ann', 'leave ann'])
 })
 
-t.test('user info is updated; another user takes its place', async t => {
+t.test('changed user info is an update; another user on the connection is a leave and a join', async t => {
   const w = world(t)
   const node = w.node()
   const client = new Client(node, user('ann', { info: { n: 1 } }))
@@ -255,7 +255,7 @@ t.test('entries without a lease are removed by the next sweep', async t => {
   t.strictSame(await w.changes(), ['join ghost', 'leave ghost'])
 })
 
-t.test('a stopping node leaves its members to the grace period', async t => {
+t.test('the members of a stopping node leave after the grace period', async t => {
   const w = world(t)
   const [a] = [w.node(5000), w.node()]
   new Client(a, user('ann'))
@@ -268,7 +268,7 @@ t.test('a stopping node leaves its members to the grace period', async t => {
   await until('ann has left', async () => (await w.users()).length === 0)
 })
 
-t.test('changes during an outage of the log are reported when it is back', async t => {
+t.test('after an outage of the store, members that came and went meanwhile are not reported', async t => {
   const w = world(t)
   const node = w.node()
   node.away(1)

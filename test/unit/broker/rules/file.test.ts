@@ -240,7 +240,7 @@ t.test('the old rules apply until all new ones are parsed', async t => {
   t.strictSame(ends(file), ['anyone', 'anyone'])
 })
 
-t.test('a reload during a reload: the newest file stays in force, even if it is read faster', async t => {
+t.test('when reloads overlap, the newest file is applied last, even if it is parsed faster', async t => {
   const path = join(await folder(t), 'rules.yaml')
   await writeFile(path, rule('user'))
   const file = await opened(t, path, { settle: NEVER })
@@ -261,11 +261,11 @@ t.test('a reload during a reload: the newest file stays in force, even if it is 
   await writeFile(path, largeOf('user'))
   await during('channels: 7')
   t.strictSame(order.splice(0), ['user', 'refused'])
-  t.strictSame(ends(file), ['user', 'user'], 'the last good one')
+  t.strictSame(ends(file), ['user', 'user'], 'the last valid rules')
   t.match(file.problem?.message, /^1:11: channels: /)
 })
 
-t.test('a large invalid file has the same problems, with line and column', async t => {
+t.test('problems of a large invalid file are reported with line and column', async t => {
   const path = join(await folder(t), 'rules.yaml')
   await writeFile(path, rule('user'))
   const file = await opened(t, path)

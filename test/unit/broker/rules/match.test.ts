@@ -54,7 +54,7 @@ t.test('invalid patterns report why', async t => {
   }
 })
 
-t.test('* is one whole segment; at the end it is the rest, one segment or more', async t => {
+t.test('* matches one whole segment; at the end, it matches the rest: one segment or more', async t => {
   const table: readonly [pattern: string, yes: readonly string[], no: readonly string[]][] = [
     ['news', ['news'], ['new', 'news:a', 'newsx', 'xnews', 'News']],
     ['*', ['news', 'a:b', 'a:b:c', 'a::b', ':'], []],
@@ -66,8 +66,8 @@ t.test('* is one whole segment; at the end it is the rest, one segment or more',
     ['a:*:c:*', ['a:b:c:d', 'a:b:c:d:e'], ['a:b:c', 'a:b:x:d']],
   ]
   for (const [pattern, yes, no] of table) {
-    for (const channel of yes) t.ok(matches(pattern, channel), `${pattern} has ${channel}`)
-    for (const channel of no) t.notOk(matches(pattern, channel), `${pattern} has not ${channel}`)
+    for (const channel of yes) t.ok(matches(pattern, channel), `${pattern} matches ${channel}`)
+    for (const channel of no) t.notOk(matches(pattern, channel), `${pattern} does not match ${channel}`)
   }
 })
 
@@ -156,7 +156,7 @@ function plainly(patterns: readonly string[], channel: string): string | undefin
     )[0]
 }
 
-t.test('the table matches a sort of all patterns', async () => {
+t.test('the table finds the pattern that a sort of all patterns finds', async () => {
   const segment = fc.constantFrom('a', 'b', '*', '{user}')
   const patterns = fc.uniqueArray(
     fc.array(segment, { minLength: 1, maxLength: 4 }).map(all => all.join(':')),

@@ -10,7 +10,7 @@ import { CLOSED_RULES, openRules } from '../../../../services/broker/rules/make.
 import { parseRules } from '../../../../services/broker/rules/parse.ts'
 import { rulesSchema } from '../../../../services/broker/rules/schema.ts'
 
-const EXAMPLE = `# The contract's.
+const EXAMPLE = `# Rules with most members.
 channels:
   - match: "news"
     subscribe: anyone
@@ -39,7 +39,7 @@ function problemsOf(text: string): string[] {
   }
 }
 
-t.test('an example with every member is parsed', async t => {
+t.test('an example is parsed, and missing members have their defaults', async t => {
   const rules = parseRules(EXAMPLE)
   t.strictSame(rules.of('chat:1'), {
     match: 'chat:*',
@@ -231,7 +231,7 @@ t.test('a large file reports at most 50 problems, and a larger one is not read',
   t.match(problemsOf(' '.repeat(4 * 2 ** 20 + 1)), [/larger than 4 MiB/])
 })
 
-t.test('properties of any channel are known without a search', async t => {
+t.test('it is known whether any channel has a rate, open publishing or presence', async t => {
   const { limitRates, letAnyonePublish, keepPresence } = parseRules('channels: [{ match: a, publish: key }]')
   t.strictSame([limitRates, letAnyonePublish, keepPresence], [false, false, false])
   for (const [members, known] of [
