@@ -82,7 +82,7 @@ t.test('a printed cursor parses to the same positions in the same order', async 
   )
 })
 
-t.test('earliest or latest alone applies to all channels; other cursors have an entry for each', async t => {
+t.test('a cursor has a start for each channel, or one for all that is not a position', async t => {
   t.same(parseCursor('earliest', 3), ['earliest', 'earliest', 'earliest'])
   t.same(parseCursor('latest', 1), ['latest'])
   t.same(parseCursor('a-1,latest,earliest', 3), [{ epoch: 'a', offset: 1 }, 'latest', 'earliest'])

@@ -1,4 +1,4 @@
-// Channel patterns: which are valid, what they match, and the rule of a channel: the one with the most specific pattern.
+// Channel patterns: which are valid, what they match, and a channel's rule: the one with the most specific pattern.
 
 import { mock as mocks } from 'node:test'
 import fc from 'fast-check'
