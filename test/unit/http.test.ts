@@ -1,4 +1,4 @@
-// The tests of http/, which run by themselves too.
+// Runs the tests of http/ in one process. Each file also runs alone.
 
 import { join } from 'node:path'
 import { runTogether } from '../support/together.ts'

@@ -1,4 +1,4 @@
-// The tests of these folders, which run by themselves too.
+// Runs the tests of these folders in one process. Each file also runs alone.
 
 import { join } from 'node:path'
 import { runTogether } from '../support/together.ts'

@@ -1,4 +1,4 @@
-// What package.json says about its scripts and tests.
+// The scripts and the tap settings in package.json.
 
 import { execFile } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'

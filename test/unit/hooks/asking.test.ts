@@ -39,7 +39,7 @@ interface Socket {
   next(member: string): Promise<Record<string, unknown>>
 }
 
-/** Starts a node whose rules leave rooms to the application. `more`: members of each hook; `rules`: further rules. */
+/** Starts a node whose rules let the application decide on rooms. `more`: members of each hook; `rules`: more rules. */
 async function start(t: Test, more = '', rules = '', hooks = 'subscribe publish'): Promise<World> {
   const app = await startApplication(t)
   world.writeRules(`

@@ -45,7 +45,7 @@ t.test('hooks may not call private addresses', async t => {
 t.test('a name that resolves to this machine is not called', async t => {
   const app = await startReceiver(t)
   const addresses = new Addresses([])
-  // As if the name resolves to another address than when it was checked.
+  // As if the name resolved to another address than when it was checked.
   const rebound = Object.assign(new Addresses([]), {
     lookup: ((_host, options, callback) =>
       addresses.lookup('localhost', options, (error, found) => {

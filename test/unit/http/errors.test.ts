@@ -287,7 +287,7 @@ t.test('every raised code is documented, and every documented code is raised', a
   )
 })
 
-t.test('an error matches its code', async t => {
+t.test('an error has the status of its code, and keeps its cause', async t => {
   const error = new FanwireError('FW_TOO_LARGE', 'too much', { cause: 1 })
   t.match(JSON.parse(JSON.stringify(error)), CODED)
   t.equal(error.statusCode, 413)

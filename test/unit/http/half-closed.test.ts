@@ -17,7 +17,7 @@ const NODES = { plain, secure }
 
 const HOST = 'Host: 127.0.0.1\r\n'
 
-/** Sends a request and ends the client's side. Returns when the node has noticed the end. */
+/** Sends a request and ends the client's side. Returns when both are sent. */
 async function half(node: Node, bytes: string): Promise<Raw> {
   const connected = once(node.app.server, 'connection')
   const raw = new Raw(node.port, { secure: node.secure })

@@ -78,7 +78,7 @@ t.test('with a silent log the node stays live, is not ready, and reports why', a
   t.equal(changesIn(lines).length, 2, 'once each')
 })
 
-t.test('a node is not ready within 5 s of silence', async t => {
+t.test('a node whose log is silent stops being ready before 5 s have passed', async t => {
   // Uses the default times of a node.
   const { health, log } = await startApp(t)
   log.silence()
@@ -91,7 +91,7 @@ t.test('a node is not ready within 5 s of silence', async t => {
   t.ok(silence < 5000, `it was ready after ${silence} ms`)
 })
 
-t.test('a stopping node is not ready, accepts publishes, and redirects reads elsewhere', async t => {
+t.test('a stopping node is not ready, accepts publishes, and rejects reads with 503', async t => {
   const { app, health, lines } = await startApp(t, { routes })
   health.drain()
   const ready = await app.inject('/readyz')

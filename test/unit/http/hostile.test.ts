@@ -1,4 +1,4 @@
-// Any input of a client gets a coded error or a plain rejection, the node survives, and frames stay intact.
+// Any input from a client gets a coded error or a plain rejection, the node survives, and frames stay intact.
 
 import { once } from 'node:events'
 import { setImmediate } from 'node:timers/promises'
@@ -71,7 +71,7 @@ t.test('invalid and malformed requests get a coded error', async t => {
     'half a request line': 'GET /v1/po',
     'half a head': `GET /v1/poll?channel=a HTTP/1.1\r\nHost:`,
     'no version': 'GET /\r\n\r\n',
-    'another version': `GET / HTTP/9.9\r\n${H}\r\n`,
+    'an unsupported version': `GET / HTTP/9.9\r\n${H}\r\n`,
     'no host': 'GET /v1/poll?channel=a HTTP/1.1\r\n\r\n',
     'an unknown method': `BREW / HTTP/1.1\r\n${H}\r\n`,
     CONNECT: `CONNECT example.com:443 HTTP/1.1\r\n${H}\r\n`,
@@ -88,7 +88,7 @@ t.test('invalid and malformed requests get a coded error', async t => {
     'bytes above ASCII in the URL': `GET /v1/poll?channel=\xe4 HTTP/1.1\r\n${H}\r\n`,
     'a bad escape in the path': `GET /v1/channels/%zz HTTP/1.1\r\n${H}\r\n`,
     'half an escape in the path': `GET /v1/channels/% HTTP/1.1\r\n${H}\r\n`,
-    'bytes that are no UTF-8 in the path': `GET /v1/channels/%ff HTTP/1.1\r\n${H}\r\n`,
+    'invalid UTF-8 in the path': `GET /v1/channels/%ff HTTP/1.1\r\n${H}\r\n`,
     'dots in the path': `GET /v1/../../etc/passwd HTTP/1.1\r\n${H}\r\n`,
     'a whole URL': `GET http://elsewhere.example/v1/nothing HTTP/1.1\r\n${H}\r\n`,
     'a huge header': `GET /nothing HTTP/1.1\r\n${H}X: ${'x'.repeat(200_000)}\r\n\r\n`,
@@ -102,36 +102,36 @@ t.test('invalid and malformed requests get a coded error', async t => {
     'a bad body length': `${publish}${json('x')}\r\n1`,
     'a negative body length': `${publish}${json(-1)}\r\n1`,
     'a hexadecimal body length': `${publish}${json('0x1')}\r\n1`,
-    'a body length beyond measure': `${publish}${json('99999999999999999999999')}\r\n1`,
-    'a body length of another': `${publish}${json(1)}Content-Length: 2\r\n\r\n11`,
-    'two body lengths alike': `${publish}${json('1, 1')}\r\n1`,
+    'an overflowing body length': `${publish}${json('99999999999999999999999')}\r\n1`,
+    'two different body lengths': `${publish}${json(1)}Content-Length: 2\r\n\r\n11`,
+    'two equal body lengths': `${publish}${json('1, 1')}\r\n1`,
     'a length and chunks': `${publish}${json(1)}Transfer-Encoding: chunked\r\n\r\n1\r\n1\r\n0\r\n\r\n`,
     'a body that ends early': `${publish}${json(1000)}\r\n{"half":`,
     'a body that is larger than allowed': `${publish}${json(50_000_000)}\r\n${'1'.repeat(100_000)}`,
     'bad chunks': `${publish}${chunked}\r\nzz\r\n1\r\n`,
     'a chunk without an end': `${publish}${chunked}\r\nff\r\n1`,
-    'a chunk size beyond measure': `${publish}${chunked}\r\nffffffffffffffffff\r\n1`,
+    'an overflowing chunk size': `${publish}${chunked}\r\nffffffffffffffffff\r\n1`,
     'a negative chunk size': `${publish}${chunked}\r\n-1\r\n1\r\n`,
-    'a chunk longer than it says': `${publish}${chunked}\r\n1\r\n11\r\n0\r\n\r\n`,
+    'a chunk longer than its size': `${publish}${chunked}\r\n1\r\n11\r\n0\r\n\r\n`,
     'a huge chunk extension': `${publish}${chunked}\r\n1;${'x'.repeat(100_000)}\r\n1\r\n0\r\n\r\n`,
     'an unknown transfer coding': `${publish}${H}Content-Type: application/json\r\nTransfer-Encoding: rot13\r\n\r\n1`,
     'chunked twice': `${publish}${chunked}Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n`,
-    'a body that is no JSON': `${publish}${json(5)}\r\n{"a":`,
-    'a body that is no UTF-8': Buffer.from(`${publish}${json(3)}\r\n"\xff"`, 'latin1'),
+    'a body that is not JSON': `${publish}${json(5)}\r\n{"a":`,
+    'a body that is not UTF-8': Buffer.from(`${publish}${json(3)}\r\n"\xff"`, 'latin1'),
     'a NUL as a body': `${publish}${json(1)}\r\n\0`,
     'a body without a type': `${publish}${H}Content-Length: 1\r\n\r\n1`,
     'a type with a NUL': `${publish}${H}Content-Type: application/json\0\r\nContent-Length: 1\r\n\r\n1`,
     'a body 20,000 arrays deep': `${publish}${json(20_000)}\r\n${'['.repeat(20_000)}`,
     'an idempotency key with a NUL': `${publish}${json(1)}Idempotency-Key: a\0\r\n\r\n1`,
     'an idempotency key with a tab': `${publish}${json(1)}Idempotency-Key: a\tb\r\n\r\n1`,
-    'an idempotency key that is long': `${publish}${json(1)}Idempotency-Key: ${'k'.repeat(129)}\r\n\r\n1`,
+    'an idempotency key that is too long': `${publish}${json(1)}Idempotency-Key: ${'k'.repeat(129)}\r\n\r\n1`,
     'an idempotency key above ASCII': `${publish}${json(1)}Idempotency-Key: \xe4\r\n\r\n1`,
-    'an upgrade to nothing': `GET /nothing HTTP/1.1\r\n${H}Connection: Upgrade\r\nUpgrade: \x01\r\n\r\n`,
+    'an upgrade to an invalid protocol': `GET /nothing HTTP/1.1\r\n${H}Connection: Upgrade\r\nUpgrade: \x01\r\n\r\n`,
     'an upgrade without a key': `GET /v1/ws HTTP/1.1\r\n${H}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n`,
     'an upgrade with a bad key':
       `GET /v1/ws HTTP/1.1\r\n${H}Connection: Upgrade\r\nUpgrade: websocket\r\n` +
       'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: short\r\n\r\n',
-    'an upgrade of another version':
+    'an upgrade with an unsupported version':
       `GET /v1/ws HTTP/1.1\r\n${H}Connection: Upgrade\r\nUpgrade: websocket\r\n` +
       'Sec-WebSocket-Version: 99\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n',
     'a Last-Event-ID with a NUL': `GET /v1/sse?channel=a HTTP/1.1\r\n${H}Last-Event-ID: a-1\0\r\n\r\n`,

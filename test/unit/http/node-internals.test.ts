@@ -1,5 +1,5 @@
-// Undocumented behaviour of Node and ws on which the node relies: one test per file of services/http/node/, so that the
-// failing test names the file when a release changes the behaviour.
+// Undocumented behaviour of Node and ws on which the node relies. Each test is named after a file of
+// services/http/node/, so that the failing test names the file when a release changes the behaviour.
 
 import { pbkdf2 } from 'node:crypto'
 import { once } from 'node:events'
@@ -45,7 +45,7 @@ t.test('guard: an error thrown by a socket listener ends that socket only', asyn
   second.destroy()
 })
 
-/** Occupies all inflating threads, so that nothing else is inflated until they are free. */
+/** Occupies all threads of libuv's pool, so that nothing is inflated until they are free. */
 function busyThreads(): Promise<unknown> {
   const threads = Array.from({ length: 4 }, () => promisify(pbkdf2)('x', 'y', 200_000, 32, 'sha256'))
   return Promise.all(threads)
@@ -313,7 +313,7 @@ t.test('ws-inflater: a message can be inflated after the previous inflater was r
   client.terminate()
 })
 
-t.test('queued bytes: libuv reports the unwritten bytes of a socket (http/node/queued-bytes.ts)', async t => {
+t.test('queued-bytes: libuv reports the unwritten bytes of a socket', async t => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => server.close())

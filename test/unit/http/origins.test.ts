@@ -29,7 +29,7 @@ const FOREIGN = [
   'chrome-extension://localhost',
 ]
 
-t.test('an invalid URL is no origin, even where URL.canParse of Node 20 accepts it', async t => {
+t.test('an invalid URL is not an origin, even where URL.canParse of Node 20 accepts it', async t => {
   const may = originRule(undefined, 'localhost')
   for (let i = 0x80; i < 0x100; i++) {
     for (let j = 0x80; j < 0x100; j++) {
@@ -128,7 +128,7 @@ t.test('a request without an origin is not from a page', async t => {
   t.equal(write.headers['access-control-allow-origin'], undefined)
 })
 
-t.test('*: any page may read, and send reader requests', async t => {
+t.test('*: any page may call a route that requires an allowed origin, without credentials', async t => {
   const { app } = await startApp(t, { routes, config: { origins: ['*'] } })
   for (const origin of ['https://any.example', 'null']) {
     const write = await app.inject({ method: 'POST', url: '/v1/write', headers: { origin } })
@@ -209,7 +209,7 @@ t.test('H10: origins of any scheme, with sub-domains and ports', async t => {
   }
 })
 
-t.test('H10: credentials are for the listed origins, and never for *', async t => {
+t.test('H10: credentials are allowed for the listed origins, and never for *', async t => {
   const list = ['https://*.example.com', 'capacitor://localhost']
   const { app } = await startApp(t, { routes, config: { origins: list } })
   for (const origin of ['https://a.example.com', 'capacitor://localhost']) {

@@ -24,7 +24,7 @@ const sized = (json: string) => `Content-Length: ${Buffer.byteLength(json)}\r\n\
 const chunked = (json: string) =>
   `Transfer-Encoding: chunked\r\n\r\n${[...json].map(each => `1\r\n${each}\r\n`).join('')}0\r\n\r\n`
 
-/** The bodies of this many responses. */
+/** Waits for `count` responses. Returns their bodies. */
 async function bodies(raw: Raw, count: number): Promise<string[]> {
   const pieces = () => raw.text.split(/HTTP\/1\.1 (?=\d{3} )/).slice(1)
   await until(`${count} answers`, () => pieces().length >= count && /\}$/.test(raw.text))

@@ -294,7 +294,7 @@ t.test(
   },
 )
 
-t.test('connections per address on each wire, until one has left', async t => {
+t.test('connections per user are limited over HTTP, until one has left', async t => {
   for (const wire of ['sse', 'stream', 'push', 'long-poll']) {
     const node = await start(t, { USER_CONNECTIONS: '2' })
     const path = `/v1/${wire}?channel=a`
@@ -316,7 +316,7 @@ t.test('connections per address on each wire, until one has left', async t => {
   }
 })
 
-t.test('connections over WebSocket and Socket.IO', async t => {
+t.test('connections per user are limited over WebSocket and Socket.IO', async t => {
   const node = await start(t, { USER_CONNECTIONS: '1' })
   const ada = userToken('ada')
   const { socket } = await connectWs(t, node, ada)

@@ -36,7 +36,7 @@ t.test("H4: a request line with another version than the connection's is 400", a
   t.equal(node.hub.stats().readers, 0)
 })
 
-t.test('H4: the connection of such a request counts towards the limit', async t => {
+t.test('H4: the connection of a request with another version counts towards the limit', async t => {
   const own = await startMemoryNode({ MAX_CONNECTIONS: '1' })
   t.teardown(() => own.close())
   const first = new Raw(own.port).send(`GET /healthz HTTP/1.1\r\n${HOST}\r\n`)
@@ -110,7 +110,7 @@ t.test('W1: an upgrade waits for the requests before it', async t => {
   }
 })
 
-t.test('H11: an invalid upgrade is a request, with its body', async t => {
+t.test('H11: an invalid upgrade is handled as an ordinary request, with its body', async t => {
   const upgrade = (to: string) =>
     `Connection: Upgrade, HTTP2-Settings\r\nUpgrade: ${to}\r\nHTTP2-Settings: AAA\r\n`
   const publish = `POST /v1/channels/upgrades/events HTTP/1.1\r\n${HOST}Content-Type: application/json\r\n`

@@ -182,7 +182,7 @@ t.test('S7: an address may open a limited number of sessions', async t => {
     if (session.raw.socket.bytesRead > 0) begun++
     session.close()
   }
-  // Opens sessions without a pause, in which the address's quota would grow.
+  // Opens sessions without a pause, because the address's quota would grow during one.
   for (let asked = 0; begun === asked; asked += 50) await Promise.all(Array.from({ length: 50 }, begin))
   t.ok(begun >= 2000, `${begun}`)
   await until('after a while the address may open sessions again', async () => {
