@@ -326,7 +326,7 @@ t.test('a changed certificate is used for new connections; open ones continue', 
   const before = await shown(own.port)
   symlinkSync('2', join(folder, 'data2'))
   renameSync(join(folder, 'data2'), join(folder, 'data'))
-  await until('another is shown', async () => (await shown(own.port)) !== before, 20_000)
+  await until('the new certificate is used', async () => (await shown(own.port)) !== before, 20_000)
   await own.append(channel, '"on"')
   await held.until(/"on"/)
   await t.rejects(shown(own.port, 'ECDHE-ECDSA-AES128-SHA256'), 'the allowed ciphers stay the same')

@@ -138,7 +138,7 @@ t.test('clients with an invalid upgrade are answered like all others', async t =
   )
   await new Promise(resolve => setImmediate(resolve))
   raw.send(body)
-  t.match(await raw.until(/\}/), /^HTTP\/1.1 201 /, 'the response includes its body')
+  t.match(await raw.until(/\}/), /^HTTP\/1.1 201 /, 'the body of the request is read')
   for (const [to, path, status] of [
     ['h2c', '/v1/poll?channel=news', 200],
     ['websocket', '/v1/poll?channel=news', 200],
@@ -185,7 +185,7 @@ t.test('a signal that npm also forwards counts once: readers receive their goodb
   t.match(node.logs.at(-1), /"stopped"/)
 })
 
-t.test('an internal fault is logged, and exits with 1 after goodbyes', async t => {
+t.test('an internal fault is logged, and ends the node with exit code 1 after goodbyes', async t => {
   const raise = `data:text/javascript,process.on('SIGWINCH',()=>Promise.reject(new Error('b00m')))`
   const node = await startNode({ env: { NODE_OPTIONS: `--import=${raise.replaceAll(' ', '%20')}` } })
   t.teardown(() => node.kill())
@@ -221,7 +221,7 @@ t.test('keys and queries are in no log line, whatever the level', async t => {
   t.notMatch(logs, /s3cret-key|wr0ng-key|token=/)
 })
 
-t.test('unusable settings exit with 2, with one line per reason', async t => {
+t.test('unusable settings end the start with exit code 2 and one line per reason', async t => {
   const { code, output } = await runNode({ env: { PORT: 'x', FANWIRE_NOPE: '1' } })
   t.equal(code, 2)
   t.match(output.split('\n').sort(), [
@@ -249,7 +249,7 @@ t.test('a port in use is reported in one line', async t => {
   t.match(output, new RegExp(`^fanwire: port ${port} of 127.0.0.1 is in use: .*PORT.*$`))
 })
 
-t.test('a host that is no address of this machine is reported in one line', async t => {
+t.test('a host that is not an address of this machine is reported in one line', async t => {
   for (const HOST of ['192.0.2.1', 'no-such-name.invalid']) {
     const { code, output } = await runNode({ env: { HOST, FANWIRE_INSECURE: '1' } })
     t.equal(code, 1)
@@ -276,7 +276,7 @@ t.test('listening beyond loopback without a key is rejected', async t => {
   t.match(output, /FANWIRE_RULES.*FANWIRE_INSECURE=1/)
 })
 
-t.test('localhost listens on one address', async t => {
+t.test('a node with HOST=localhost listens on one address', async t => {
   const node = await startNode({ env: { HOST: 'localhost' } })
   t.match(node.logs[0], /listening on http:\/\/(127\.0\.0\.1|\[::1\]):\d+/)
   await node.stop()

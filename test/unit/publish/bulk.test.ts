@@ -125,7 +125,7 @@ t.test('an entry that is too large fails alone', async t => {
 })
 
 t.test(
-  'if the log fails, the entry and the later ones of its channel fail untried, others do not',
+  'if the log fails, the entry fails, and later ones of its channel are not tried; other channels succeed',
   async t => {
     const node = await startNode(t)
     const tried: string[] = []
