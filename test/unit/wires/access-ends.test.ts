@@ -112,7 +112,7 @@ const CONNECT: Readonly<Record<string, Connect>> = {
   },
 }
 
-/** Requests that are answered at once, like the next request on each of the other wires. */
+/** Wires that answer at once. After the end, they answer as every other wire answers its next request. */
 const AFTERWARDS = {
   poll: (node: Node, token: string) => answered(node, `/v1/poll?channel=${CHANNEL}`, token),
   refresh: async (node: Node, token: string) => {
@@ -193,7 +193,7 @@ function casesWith(clock: { forward(ms: number): void }): Readonly<Record<string
       },
       afterwards: { poll: '200', refresh: '200' },
     },
-    'the rule is taken away': {
+    'the rules no longer allow the channel': {
       act: (_, world) =>
         world.writeRules(RULES.replace('"room:*", subscribe: token', '"room:*", subscribe: nobody')),
       ends: {

@@ -130,7 +130,7 @@ t.test('H1: curl reports a partial transfer', { skip: without('curl') }, async t
   t.strictSame(await Promise.all(exits), [18, 18, 18])
 })
 
-t.test('H1: an event is readable for a client that reads a body in pieces', async t => {
+t.test('H1: the first piece of a body is the whole opening line', async t => {
   const { answer, asked } = await openStream(node, `/v1/stream?channel=${fresh()}`)
   const [data] = await once(answer, 'data')
   t.match(String(data), /^\{"open":\{"cursor":"[^"]+"\}\}\n$/)
@@ -169,7 +169,7 @@ const EVENT = fc.record(
   { requiredKeys: ['data'] },
 )
 
-t.test('H1: the same bytes over HTTP/1.1 without its chunks, HTTP/1.0 and HTTP/2', async t => {
+t.test('H1: a body has the same bytes over HTTP/1.1 (without its chunks), HTTP/1.0 and HTTP/2', async t => {
   const property = fc.asyncProperty(
     fc.constantFrom<Wire>(...WIRES),
     fc.array(EVENT, { minLength: 1, maxLength: 40 }),

@@ -92,7 +92,7 @@ t.test('a wrong signature is refused wherever a token is given', async t => {
   t.equal(await code({ ping: {} }), undefined, 'the connection continues')
 })
 
-t.test('a channel that the rules refuse', async t => {
+t.test('commands on a channel that the rules refuse are forbidden', async t => {
   const { ask } = await rawClient(closed, { token: world.token() })
   const channel = 'inbox:bob'
   let id = 10
@@ -242,7 +242,7 @@ t.test('commands over HTTP: at most 64 messages from other nodes wait for a busy
   })
   await other.pass('{"id":2,"ping":{}}')
   await until('other clients are not affected', () => other.lines.length === 2)
-  t.equal(busy.lines.length, 1, 'nor is the client with 64 messages')
+  t.equal(busy.lines.length, 1, 'the client with 64 messages is not affected either')
   log.append = append
   for (const release of held) release()
   await until('they are answered', () => busy.lines.length === 1 + 64 + 64)

@@ -161,7 +161,7 @@ t.test('a subscription token opens its channel and no other', async t => {
   t.equal((await nextEvent(other, 'unsubscribed')).code, 103)
 })
 
-t.test('the server subscribes a client by claims, and these recover too', async t => {
+t.test('claims subscribe a client to channels, and these subscriptions recover too', async t => {
   const token = tokenOf({ channels: ['news:a'], subs: { 'news:b': {} } })
   const made = client({ token })
   const read: unknown[] = []
@@ -258,7 +258,7 @@ t.test('history is read forwards, backwards, and from a position', async t => {
 
 // Members -----------------------------------------------------------------------------------------------------
 
-t.test('presence, joins and leaves', async t => {
+t.test('presence lists the members, and subscribers are notified of joins and leaves', async t => {
   const watcher = await connected({ token: tokenOf({ sub: 'eve' }) })
   const { sub } = await follow(watcher, 'room:p', { joinLeave: true })
   t.match(await sub.presenceStats(), { numClients: 1, numUsers: 1 }, 'a subscriber is a member at once')
@@ -326,7 +326,7 @@ t.test('a filter on tags applies (tagsFilter in centrifuge-js)', async t => {
 // Protobuf ----------------------------------------------------------------------------------------------------
 
 for (const transport of ['websocket', 'http_stream'] as const) {
-  t.test(`Protobuf: ${transport}`, async t => {
+  t.test(`Protobuf: publications, history and recovery over ${transport}`, async t => {
     const channel = `proto-${transport}`
     const json = await connected({}, node)
     const { read } = await follow(json, channel)
@@ -355,7 +355,7 @@ for (const transport of ['websocket', 'http_stream'] as const) {
   })
 }
 
-t.test('Protobuf: tokens, subscriptions by the server, presence', async t => {
+t.test('Protobuf: tokens, server-side subscriptions and presence work', async t => {
   const made = await connected(
     { token: tokenOf({ subs: { 'room:q': {} } }) },
     closed,
@@ -408,7 +408,7 @@ t.test('unidirectional: the subscriptions are sent with the connection', async t
 
 // The server API ----------------------------------------------------------------------------------------------
 
-t.test('the server API', async t => {
+t.test('the server API publishes, reads history and presence, and checks keys', async t => {
   t.equal((await api('publish', { channel: 'room:api', data: 1 }, '')).status, 401)
   t.equal((await api('publish', { channel: 'room:api', data: 1 }, 'nonsense')).status, 401)
   t.match(await api('publish', { channel: 'room:api', data: 1 }, world.keys.readers.key), {
@@ -448,7 +448,7 @@ t.test('the server API', async t => {
 // Connections ----------------------------------------------------------------------------------------------------
 
 t.test(
-  'commands of one message are answered in one batch, including those before the connection',
+  'all commands of one message are answered, including those sent before the client is connected',
   async t => {
     const { socket, messages } = await rawClient(node)
     socket.close()

@@ -1,5 +1,5 @@
 // Deliveries that bypass a socket's stream: services/http/node/send-now.ts. Every client receives every byte, while
-// other clients connect, disconnect, are killed or do not read, and numbers of closed descriptors are reused.
+// other clients connect, disconnect, are killed or do not read, and the numbers of closed file descriptors are reused.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -55,7 +55,7 @@ async function follow(client: Client, count: number): Promise<number> {
   let last: number | undefined
   for (let i = 0; i < count; i++) {
     const { n, text } = JSON.parse(await client.event()).data
-    if (last !== undefined && n !== last + 1) throw new Error(`${n} came behind ${last}`)
+    if (last !== undefined && n !== last + 1) throw new Error(`${n} came after ${last}`)
     if (text !== textOf.get(n)) throw new Error(`event ${n} differs from the published one`)
     last = n
   }

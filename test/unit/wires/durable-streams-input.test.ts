@@ -77,7 +77,7 @@ t.test('invalid requests are rejected with a code', async t => {
   ])
 })
 
-t.test('wrong signatures, and streams that the rules refuse', async t => {
+t.test('wrong signatures, and streams that the rules refuse, are rejected', async t => {
   const forged = signToken(testKey('HS256', world.hs.kid), userClaims('ann'))
   const as = (token: string) => ({ authorization: `Bearer ${token}` })
   const inbox = 'inbox:bob'

@@ -1,5 +1,5 @@
 // Durable Streams, beyond its own suite (`npm run conformance -- durable-streams`): its client, other wires on the same
-// channels, the other engines, and unsupported features.
+// channels, retention, and unsupported features.
 
 import { DurableStream, IdempotentProducer, stream } from '@durable-streams/client'
 import t from 'tap'
@@ -25,7 +25,7 @@ t.test('without the setting its paths do not exist', async t => {
 })
 
 for (const live of ['long-poll', 'sse'] as const) {
-  t.test(`its client follows a channel that curl publishes to: ${live}`, async t => {
+  t.test(`its client follows a channel with events published by plain requests: ${live}`, async t => {
     const channel = `news-${live}`
     await publish(channel, '{"n":1}')
     const items: unknown[] = []
@@ -41,7 +41,7 @@ for (const live of ['long-poll', 'sse'] as const) {
   })
 }
 
-t.test('events from its producer are read on other wires, once', async t => {
+t.test('events from its producer can be read by a poll, each once', async t => {
   const written = await DurableStream.create({
     url: at('/v1/stream/rooms/1'),
     contentType: 'application/json',

@@ -54,7 +54,7 @@ async function updatesOf(topic: string): Promise<string[]> {
   return received.map(({ data }) => data)
 }
 
-t.test('Mercure: events of a channel', async t => {
+t.test('Mercure: an erased event of a channel is not sent', async t => {
   await publishAndErase('erased-m')
   t.strictSame(await updatesOf('erased-m'), ['before', 'after', 'last'])
 })
@@ -71,7 +71,7 @@ t.test('Mercure: an update of several topics is erased with its event in any of 
   t.notOk(received.some(({ data }) => data.includes(SECRET)))
 })
 
-t.test('Mercure: all events of a channel', async t => {
+t.test('Mercure: the events of a cleared channel are not sent', async t => {
   await node.publish('cleared', `"${SECRET}"`)
   await node.publish('cleared', `"${SECRET}"`)
   await node.publish('kept', '"kept"')
@@ -81,7 +81,7 @@ t.test('Mercure: all events of a channel', async t => {
   t.strictSame(await updatesOf('kept'), ['kept', 'last'])
 })
 
-t.test('Centrifuge: recovery, history, and the server API', async t => {
+t.test('Centrifuge: recovery, history and the server API return an erased event without data', async t => {
   const channel = 'erased-c'
   const [first = ''] = await publishAndErase(channel)
   const [epoch] = first.split('-')
@@ -132,7 +132,7 @@ t.test(
   },
 )
 
-t.test('Durable Streams: reads, and cached responses', async t => {
+t.test('Durable Streams: reads omit an erased event, and cached responses are no longer valid', async t => {
   const channel = 'erased-d'
   const url = `${base}/v1/stream/${channel}`
   const stream = await DurableStream.create({ url, contentType: 'application/json' })

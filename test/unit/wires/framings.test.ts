@@ -58,7 +58,7 @@ const EVENTS = DATA.map((data, i) => eventOf(i + 1, data, i % 2 === 0 ? undefine
 const TEXTS = EVENTS.map(event => event.json.toString())
 const GAP = { from: { epoch: 'e1', offset: 3 }, to: { epoch: 'e2', offset: 7 } }
 
-t.test('WebSocket frames of every form of length are valid', async t => {
+t.test('WebSocket frames are valid with each encoding of the length', async t => {
   for (const length of [0, 1, 124, 125, 126, 127, 255, 256, 65_534, 65_535, 65_536, 65_537, 1_000_000]) {
     const text = 'é'.repeat(length >> 1).padEnd(length - (length >> 1), 'x')
     const frame = wsText(text)
@@ -81,7 +81,7 @@ t.test('a WebSocket stretch is one message per event', async t => {
   t.strictSame(wsFraming.heartbeat, Buffer.from([0x89, 0]))
 })
 
-t.test('a compressed WebSocket stretch is one message per event, made once', async t => {
+t.test('a compressed WebSocket stretch is one message per event, each compressed once', async t => {
   const inflater = new PerMessageDeflate({})
   inflater.accept([{ server_no_context_takeover: [true] }])
   const extensions = { 'permessage-deflate': inflater }

@@ -191,7 +191,7 @@ t.test("several held streams of a session share the client's push limit", async 
   t.ok(most <= 10, `${most} at a time`)
 })
 
-t.test('unread pushes pause the reader and use no memory', async t => {
+t.test('unread pushes pause the reader, and no more are opened', async t => {
   const channel = fresh()
   const over2 = await session()
   let unread = 0

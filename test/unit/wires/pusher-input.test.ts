@@ -115,7 +115,7 @@ t.test('an invalid message gets an error, and the next one is handled', async t 
   t.equal(await client.closed(), 1009, 'a message that is too large ends the connection')
 })
 
-t.test('a missing part of a subscription is reported', async t => {
+t.test('an invalid subscription is rejected with a subscription error', async t => {
   const client = await open()
   const id = String((await client.next('pusher:connection_established'))?.data.socket_id)
   const auth = (text: string, secret = APP.secret) => `${APP.key}:${sign(secret, text)}`
@@ -251,7 +251,7 @@ t.test(
 )
 
 t.test(
-  'a subscription that fails only for now ends the connection, so that the client subscribes again',
+  'a subscription that fails temporarily ends the connection, so that the client subscribes again',
   async t => {
     const client = await open()
     await client.next('pusher:connection_established')
@@ -263,7 +263,7 @@ t.test(
   },
 )
 
-t.test('unsigned or invalid server requests have a status', async t => {
+t.test('unsigned and invalid server requests are rejected with a status and a code', async t => {
   const now = Math.floor(Date.now() / 1000)
   const call = async (
     method: string,
@@ -368,7 +368,7 @@ t.test(
   },
 )
 
-t.test('an app that is removed from its file, or gets another secret, loses its clients', async t => {
+t.test('an app whose secret changes in its file loses its clients', async t => {
   const file = appsFile()
   const other = await startMemoryNode({ PUSHER_APPS: file })
   const clients = clientsOf(other.port)

@@ -176,7 +176,7 @@ t.test('after its close frame, a client is neither counted nor a member', async 
     state = (await channel()) as typeof state
     return !state.occupied
   })
-  t.equal(state.user_count, 0, 'the counts are of the same time')
+  t.equal(state.user_count, 0, 'both counts are from the same moment')
   t.notOk(socket.destroyed)
   raw.close()
 })
@@ -298,7 +298,7 @@ t.test(
     for (const connection of [...node.hub.connections]) connection.cut()
     // Published before either client can reconnect.
     await node.append('private-log', ...[2, 3, 4].map(n => ({ data: Buffer.from(`${n}`), type: 'n' })))
-    await until('both know', () =>
+    await until('both have noticed the cut', () =>
       [plain, kept].every(({ client }) => client.connection.state !== 'connected'),
     )
     await until('both have reconnected', () =>

@@ -178,7 +178,7 @@ t.test('a page that fails temporarily reloads by itself', async t => {
   t.match(headers.refresh, /^[1-9]$/)
 })
 
-t.test('S6: channels share the bytes of a page, and only little more is read', async t => {
+t.test('S6: channels share the bytes of a page, and only a little more is read', async t => {
   // Memory is empty, so the log is read.
   const own = await startMemoryNode({ MEMORY: '1KiB' })
   t.teardown(() => own.close())

@@ -76,7 +76,7 @@ for (const [name, settings] of [
     t.same([status, JSON.parse(body).error.code], [426, 'FW_UPGRADE_REQUIRED'])
   })
 
-  t.test(`many polls over one session of ${name}, and one that is cut`, async t => {
+  t.test(`10 clients that poll over one session of ${name} are released when it is cut`, async t => {
     const node = await start(t, settings)
     const session = await openSession(node)
     t.teardown(() => destroy(session))

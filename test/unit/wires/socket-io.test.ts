@@ -116,7 +116,6 @@ for (const [major, library] of LIBRARIES) {
       const client = new SocketIoClient(node, { channels: [channel] }, BOTH, library)
       clients.push(client)
       await client.connect({ channels: [channel], cursor: start })
-      // Some clients subscribe repeatedly meanwhile: no event may overtake an answer.
       await upgraded(client)
       await until('some more', () => ids.length > 0)
       const so = ids.length + 50
@@ -192,7 +191,7 @@ t.test('a gap arrives as gap, before the event after it', async t => {
 })
 
 t.test(
-  'readers over WebSocket share frames with others at their cursor, whole channels at a time',
+  'clients over WebSocket that read the same channels from the same cursors each receive all events',
   async t => {
     const channels = [fresh(), fresh(), fresh()]
     const [one, other] = await Promise.all([connect(channels), connect(channels)])
@@ -445,7 +444,7 @@ async function session(of = node): Promise<string> {
   return sid
 }
 
-t.test("the handshake announces the node's values", async t => {
+t.test("the handshake announces the node's settings", async t => {
   const announced = {
     upgrades: ['websocket'],
     pingInterval: 25_000,
@@ -461,7 +460,7 @@ t.test("the handshake announces the node's values", async t => {
   t.match(JSON.parse((await raw.text(/^0/)).slice(1)), { ...announced, upgrades: [] })
 })
 
-t.test('heartbeats: the node pings, and drops clients that do not answer', async t => {
+t.test('heartbeats: the node pings, and drops a client that sends pings itself', async t => {
   const own = await startMemoryNode({ ...ON, HEARTBEAT: '50ms' })
   t.teardown(() => own.close())
   const raw = await handshake(own)
@@ -640,7 +639,7 @@ t.test('the node reads only a bounded amount from a client that posts and never 
   await until('the post is answered', () => answered === 1)
 })
 
-t.test('a payload may have a limited number of packets', async t => {
+t.test('the number of packets in a payload is limited', async t => {
   const sid = await session()
   const many = (count: number) => new Array<string>(count).fill('43[]').join('\x1e')
   t.equal((await post(node, sid, many(9000))).status, 200)
@@ -768,7 +767,7 @@ const handshakeRequest = (headers = '') =>
   'GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n' +
   `Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n${headers}\r\n`
 
-t.test('a page of a foreign origin may not connect; one of its own may', async t => {
+t.test('a page of a foreign origin may not connect; one of an allowed origin may', async t => {
   const path = '/socket.io/?EIO=4&transport=polling'
   const foreign = await node.get(path, { origin: 'http://elsewhere.example' })
   t.equal(foreign.status, 403)

@@ -94,7 +94,7 @@ t.test('`id:` names all channels, in the requested order, so that it is a comple
   t.equal(again.cursor, end)
 })
 
-t.test('`event: gap` has the `id:` that follows from it', async t => {
+t.test('`event: gap` has an `id:` that resumes after the gap', async t => {
   const [whole, lost] = [fresh(), fresh()]
   const [ids = [], others = []] = await Promise.all([whole, lost].map(each => node.append(each, '1', '2')))
   const path = `/v1/sse?${queryOf({ channels: [whole, lost], cursor: `${ids[1]},zzz-7` })}`

@@ -96,7 +96,7 @@ const FRAMES = {
 
 for (const [wire, path] of Object.entries(PATHS)) {
   for (const [name, bytes] of Object.entries(FRAMES)) {
-    t.test(`${wire}: ${name}`, async t => {
+    t.test(`${wire}: a client has left after ${name}`, async t => {
       const connected = once(node.app.server, 'connection')
       const raw = handshake(node, path)
       const [socket] = (await connected) as [Socket]

@@ -187,7 +187,7 @@ t.test('commands may be compressed, and keep their order', async t => {
   )
   const inflaters = made.mock.calls.map(call => call.result as InflateRaw)
   t.equal(inflaters.length, 101)
-  t.equal(inflaters.filter(each => !each.destroyed).length, 1, "inflaters are released, but the client's own")
+  t.equal(inflaters.filter(each => !each.destroyed).length, 1, "only the client's own remains")
 })
 
 t.test('closing works as without compression', async t => {

@@ -111,7 +111,7 @@ t.test('S4: large messages count for more than small ones', async t => {
   t.ok(before <= 8, `after ${before}`)
 })
 
-t.test('S2: pending commands are limited in number, whatever arrives with them', async t => {
+t.test('S2: pending commands are limited in number, however many arrive at once', async t => {
   const node = await nodeWith(t)
   const appended: string[] = []
   const gate = new Gate()

@@ -314,7 +314,7 @@ t.test('the number of channels of a connection is limited, and one more is rejec
   t.same(new Set(idsOf(got)), new Set(ids.flat()))
 })
 
-t.test('a channel that cannot be opened is an error of its command', async t => {
+t.test('a channel that cannot be opened is reported in the answer to its command', async t => {
   const own = await startMemoryNode({ MAX_FOLLOWED: '1' })
   t.teardown(() => own.close())
   const client = await connect({ channels: [fresh()] }, own)
@@ -351,7 +351,7 @@ t.test('readers at one cursor get identical bytes, of whatever size', async t =>
   t.equal(idOf(await client.event()), last[0])
 })
 
-t.test("goodbyes have the code for the client's next action", async t => {
+t.test('a stopping node closes its connections with 1001, which means reconnect', async t => {
   const own = await startMemoryNode()
   t.teardown(() => own.close())
   const channel = fresh()
@@ -399,7 +399,7 @@ t.test(
   },
 )
 
-t.test('endless ping frames cost no memory either', async t => {
+t.test('endless ping frames use only bounded memory, too', async t => {
   const client = await connect()
   const [socket] = [...node.app.sockets].slice(-1)
   if (socket === undefined) throw new Error('no socket')
@@ -486,7 +486,7 @@ t.test('invalid frames end the connection with the matching code', async t => {
       1009,
     ],
     [
-      'beyond all measure',
+      'a length near 2^64 bytes',
       Buffer.concat([Buffer.from([0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]), Buffer.alloc(4)]),
       1009,
     ],
@@ -546,7 +546,7 @@ t.test('commands sent together with the handshake are answered, after the openin
   t.match(text, /"open"[^]*"ref":1[^]*"ref":2,"ok"/)
 })
 
-t.test('a client that ends its side without a close is released', async () => {
+t.test('a client that ends its side without a close frame is released', async () => {
   const channel = fresh()
   for (const end of ['end', 'resetAndDestroy', 'destroy'] as const) {
     const raw = handshake(node, `/v1/ws?channel=${channel}`)
@@ -599,7 +599,7 @@ t.test('a plain GET is answered with 426', async t => {
   t.equal(JSON.parse(body).error.code, 'FW_UPGRADE_REQUIRED')
 })
 
-t.test('a page of a foreign origin may not connect; one of its own may', async t => {
+t.test('a page of a foreign origin may not connect; one of an allowed origin may', async t => {
   const target = { channels: [] }
   const foreign = new WsClient(node, target, { headers: { origin: 'http://elsewhere.example' } })
   const refused = await foreign.connect(target).catch(error => error)
