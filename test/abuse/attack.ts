@@ -6,7 +6,7 @@ export interface Attack {
   readonly title: string
   /** Rate and limits of the attack, as text. */
   readonly rate: string
-  /** The tests run it. */
+  /** One client could disable a node with it. test/cluster/abuse.test.ts runs W1, S1 and S2 of these. */
   readonly critical?: true
   readonly needs?: Needs
   /** New clients must be able to poll the good clients' channel during the attack. */

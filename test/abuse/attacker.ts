@@ -1,5 +1,5 @@
-// The process of an attack: it uses no CPU time of the good clients, and its sockets end with it. It receives commands
-// and reports as messages.
+// The process of an attack. It does not block the event loop of the good clients, and its sockets close when it exits.
+// It receives commands and sends its reports as messages.
 
 import { setMaxListeners } from 'node:events'
 import { setPriority } from 'node:os'
@@ -14,12 +14,12 @@ export interface Order {
 
 /** Messages to the process, in this order. */
 export type Command = { readonly prepare: Order } | 'begin' | 'stop'
-/** Messages from the process: that it is prepared, and its summary. */
+/** Messages from the process: that it is prepared, then its summary, or its error. */
 export type Message = 'prepared' | { readonly done: Done } | { readonly failed: string }
 
 /** Scheduling priority of this process, so that on two cores the node and the good clients run first. */
 const NICENESS = 19
-/** An attack that does not return within this time after its stop, ms, has no summary. */
+/** An attack that does not return within this time after its stop, ms, has an empty summary. */
 const RETURNS_WITHIN = 5000
 
 const stopped = new AbortController()

@@ -30,7 +30,7 @@ export interface Outcome extends Figures {
 }
 
 export interface RunOptions extends Times, WorldOptions {
-  /** Timeout for the node to be ready and for all clients to reconnect, ms, if that is not measured. */
+  /** Deadline for readiness and for the release of resources, ms, in place of the goals if the machine may be busy. */
   readonly patience?: number
   readonly say: (text: string) => void
 }

@@ -1,4 +1,5 @@
-// The client in a real browser: the chat of docs/client.md and its hooks, every wire, offline and back, and two tabs that share.
+// The client in a real browser: the chat of docs/client.md and its hooks, every wire, offline and back, and two tabs
+// that share a connection.
 
 import { fileURLToPath } from 'node:url'
 import { buildSync } from 'esbuild'

@@ -26,7 +26,7 @@ const VIEWS: Readonly<Record<string, string>> = {
 
 const WIDTHS = [400, 1024, 1600]
 
-/** Texts that lie outside the window, or are clipped by an element that cannot scroll. */
+/** Elements that extend beyond the left or right edge of the window, except within elements that scroll or wrap. */
 const CUT_OFF = `[...document.querySelectorAll('main *, header *')].filter(each => {
   if (each.closest('.scroll, .events, pre, .u-wrap, .skip, .hidden') !== null) return false
   const { left, right, width } = each.getBoundingClientRect()
@@ -187,7 +187,7 @@ async function inBrowser(browser: Browser): Promise<void> {
     await page.close()
   })
 
-  t.test('a token with few rights sees only what it may', async t => {
+  t.test('a token with few rights shows only the views that it allows', async t => {
     const world = new ClosedWorld()
     const token = world.token()
     const closed = await startMemoryNode(world.settings)

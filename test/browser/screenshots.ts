@@ -1,5 +1,5 @@
-// `npm run screenshots`: every picture in the documents. They show the console and the refresh wire of a node that runs for
-// them, and the bench's last report.
+// `npm run screenshots`: takes every picture in the documents. They show the console and the refresh wire of a node
+// that is started for them, and the last report of the bench.
 
 import { once } from 'node:events'
 import { mkdir, stat } from 'node:fs/promises'

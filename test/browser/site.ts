@@ -17,7 +17,7 @@ export interface Site {
   close(): void
 }
 
-/** `/client.js` and other files, by path. Any other path is an empty page. */
+/** Serves `/client.js` and `files`, by path, and an empty page at any other path. */
 export async function startSite(files: Readonly<Record<string, string>> = {}): Promise<Site> {
   const [output] = buildSync({ entryPoints: [ENTRY], bundle: true, format: 'esm', write: false }).outputFiles
   const all: typeof files = { '/client.js': output?.text ?? '', ...files }

@@ -48,7 +48,7 @@ export const idempotencyKeys: Attack = {
 
 const LINES = 100
 
-/** One bulk publish as NDJSON whose lines never end. */
+/** Bulk publishes of endless NDJSON, one connection at a time. */
 async function publishLines(port: number, signal: AbortSignal) {
   const line = `${JSON.stringify({ channel: 'flood', data: 'x'.repeat(200) })}\n`
   const lines = Buffer.from(line.repeat(LINES))

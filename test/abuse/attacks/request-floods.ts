@@ -8,7 +8,7 @@ import { openWs, texts } from '../ws.ts'
 
 const EXTENT = 'as fast as the node takes them'
 
-/** Opens one connection after the other, each sending the result of `next`. */
+/** Sends results of `next`, of `count` items each, on one connection after another. Returns the number of items. */
 async function flood(
   connect: () => Promise<Socket | undefined>,
   signal: AbortSignal,
