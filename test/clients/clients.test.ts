@@ -114,7 +114,7 @@ const CUT = 5
 /** Byte offsets at which to cut event 3 (`"n":2`, at `event`) of a response with five complete events. */
 const PLACES: Readonly<Record<Place, (response: string, event: number) => number>> = {
   'within its data': (_response, event) => event + '"n"'.length,
-  'behind its data': (response, event) => response.indexOf('\nid: ', event) + 1,
+  'after its data': (response, event) => response.indexOf('\nid: ', event) + 1,
   'within its id': (response, event) => response.indexOf('\n\n', event) - 1,
   'before its blank line': (response, event) => response.indexOf('\n\n', event) + 1,
 }

@@ -32,7 +32,7 @@ export class Follower {
     try {
       message = JSON.parse(data)
     } catch {
-      return wrong('no JSON')
+      return wrong('not JSON')
     }
     if (type === 'gap') return wrong('a gap')
     if (type === 'fanwire:open') {

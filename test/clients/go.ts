@@ -1,4 +1,4 @@
-// Go clients: programs that use their modules. They are built in .cache/ of this project, as is Go's own cache.
+// Programs that use client libraries in Go. They are built in .cache/ of this project, which also holds Go's own cache.
 
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'

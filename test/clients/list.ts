@@ -27,7 +27,7 @@ export interface Client {
 }
 
 /** Places within an event where a connection is cut. */
-export type Place = 'within its data' | 'behind its data' | 'within its id' | 'before its blank line'
+export type Place = 'within its data' | 'after its data' | 'within its id' | 'before its blank line'
 
 const TAKES_IDS_EARLY = {
   eventsource2: {
@@ -40,7 +40,7 @@ const TAKES_IDS_EARLY = {
 const R3LABS = {
   breaks: {
     'within its data': 'event.go:51 treats a partial block as complete',
-    'behind its data': 'event.go:51 treats a partial block as complete',
+    'after its data': 'event.go:51 treats a partial block as complete',
     'within its id': 'event.go:51 treats a partial block as complete',
   },
   handsOutGoodbyes: 'event.go:51 treats a partial block as complete, event.go:26 treats a retry as content',

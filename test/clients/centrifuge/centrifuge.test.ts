@@ -1,6 +1,6 @@
 // The clients of Centrifuge in JavaScript, Python and Go, unmodified, in JSON and in Protobuf, behind two nodes with
-// their log in Redis: connect, authorise, refresh tokens, subscribe, publish, history, presence, and recovery on another
-// node and over a restart. `npm run test:clients` runs all three, `npm test` the one in JavaScript.
+// their log in Redis: connect, authorise, refresh tokens, subscribe, publish, history, presence, and recovery on
+// another node and over a restart. `npm run test:clients` runs all three, `npm test` only the one in JavaScript.
 
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'

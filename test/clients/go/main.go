@@ -1,4 +1,4 @@
-// Runs one client: PROGRAM NAME TARGETS. Prints every message that it is handed, a line of JSON each.
+// Runs one client: PROGRAM NAME TARGETS. Prints every message that it receives as a line of JSON.
 package main
 
 import (
@@ -25,7 +25,7 @@ func (t Target) SSE() string {
 	return t.URL + "/v1/sse?" + query.Encode()
 }
 
-// Hear takes each message: its type, "" for none, and its data.
+// Hear receives each message: its type, or "" if it has none, and its data.
 type Hear func(kind, data string)
 
 var clients = map[string]func(Target, Hear) error{

@@ -6,7 +6,7 @@ import (
 	"github.com/tmaxmax/go-sse"
 )
 
-// As its README has it.
+// Used as in its README.
 func tmaxmax(target Target, hear Hear) error {
 	request, err := http.NewRequest(http.MethodGet, target.SSE(), http.NoBody)
 	if err != nil {

@@ -1,4 +1,4 @@
-"""Runs one client: python CLIENT TARGETS. Prints every message that it is handed, a line of JSON each."""
+"""Runs one client: python CLIENT TARGETS. Prints every message that it receives as a line of JSON."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ def hear(target, type, data):
 
 
 def run(follow):
-    """`follow(target, hear)` goes on for ever."""
+    """Runs `follow(target, hear)`, which never returns, in a thread for each target."""
     for index, target in enumerate(json.loads(sys.argv[1])):
         threading.Thread(target=follow, args=(target, lambda *message, index=index: hear(index, *message))).start()
 

@@ -46,7 +46,7 @@ func say(event string, more fields) {
 	_ = json.NewEncoder(os.Stdout).Encode(line)
 }
 
-// Tokens gives one token after another, and reports each request for one.
+// tokens gives one token after another, and reports each request for one.
 type tokens struct {
 	mutex sync.Mutex
 	left  []string
