@@ -11,7 +11,7 @@ const PATIENCE = 60_000
 // Each attack takes about 10 s, and longer on a busy machine.
 t.setTimeout(600_000)
 
-// With any of these three, one client could crash a node or take it out of service.
+// By each of these three attacks, one client could crash a node or take it out of service.
 for (const attack of attacks.filter(({ critical, title }) => critical && /^(W1|S1|S2)\b/.test(title))) {
   t.test(attack.title, async t => {
     const say = (text: string) => t.comment(text)

@@ -110,7 +110,7 @@ t.test('Ctrl-C stops the test and prints the result so far', async t => {
 
 const nginx = await program('nginx').then(
   () => false,
-  () => 'nginx is not there',
+  () => 'nginx is not installed',
 )
 t.test('behind nginx, two nodes', { skip: nginx }, async t => {
   const topology = await startTopology({ edges: 2, writers: 1, lbs: ['nginx'], built: BUILT })

@@ -1,7 +1,7 @@
 // The short set of the fault suite (`npm run chaos` runs all of it): the nodes of a cluster, and the Redis that
 // they share, must survive these faults with nothing lost silently, repeated or out of order. 108 readers on all wires,
-// behind nginx and HAProxy, account for every event. Users join and leave meanwhile, and an application that is killed and
-// restarted receives each join, leave, occupied and vacated as a webhook.
+// behind nginx and HAProxy, account for every event. Users join and leave meanwhile, and an application that is killed
+// and restarted receives each join, leave, occupied and vacated as a webhook.
 
 import t from 'tap'
 import { faults } from '../faults/faults.ts'

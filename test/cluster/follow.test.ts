@@ -48,7 +48,7 @@ if (kind !== undefined) {
       )
       t.teardown(() => [publisher, ...followers].forEach(({ child }) => child.kill('SIGKILL')))
       const published: string[] = []
-      /** Publishes lines, one after the other, until the change is complete, and 20 more; returns once all followers have them. */
+      /** Publishes lines until the change is complete, and 20 more. Returns once all followers have them. */
       const publishDuring = async (what: string, change: () => Promise<unknown>) => {
         let left = Infinity
         const changed = change().then(() => (left = 20))

@@ -131,7 +131,7 @@ function follow(
   return { socket, received, ends }
 }
 
-/** Publishes ten events, one after the other, and returns their ids once all clients have received them. */
+/** Publishes ten events, one after the other. Returns their ids once all clients have received them. */
 async function publishTo(followers: readonly Follower[], channel: string, before = 0): Promise<string[]> {
   const ids: string[] = []
   while (ids.length < 10) ids.push(await publish(topology.lbs[0]?.url ?? '', channel, before + ids.length))
@@ -349,7 +349,7 @@ for (const kind of KINDS) {
     const edge = topology.edges[most] as NodePart
     await edge.kill()
     ids.push(...(await publishTo(clients, channel, ids.length)))
-    // An abandoned session ends at its next ping, which may take 45 s.
+    // An abandoned session ends when its next ping is not answered in time, which may take 55 s.
     await until('each client is one reader', async () => sum(await readersOf(channel, edge)) === 12, 90_000)
     for (const { received } of clients) t.strictSame(received, ids, 'all, in order, and none twice')
     const moved = clients.filter(({ ends }) => ends.length > 0)
@@ -500,7 +500,7 @@ const dies: RequestListener = request => request.socket.destroy()
 const isUnready: RequestListener = (_request, reply) => void reply.writeHead(503, json).end('{"error":{}}')
 const answers: RequestListener = (_request, reply) => void reply.writeHead(200, json).end('{"from":"a node"}')
 
-/** A load balancer before two fakes of either role. */
+/** Starts a load balancer in front of these nodes. A role without nodes has an unreachable one. Returns its URL. */
 async function before(
   t: Test,
   kind: Balancer,
@@ -615,8 +615,8 @@ for (const kind of KINDS) {
     t.match(await answer.json(), { error: { code: 'FW_NOT_READY' } })
   })
 
-  for (const [how, fails] of Object.entries({ 'dies over': dies, 'answers 503 to': isUnready })) {
-    t.test(`${kind}: a read that one edge ${how} is retried on another`, async t => {
+  for (const [how, fails] of Object.entries({ dies, 'answers 503': isUnready })) {
+    t.test(`${kind}: a read is retried on another edge if one ${how}`, async t => {
       const [bad, good] = [await fake(t, fails), await fake(t, answers)]
       const url = await before(t, kind, { edges: [bad, good] })
       for (let n = 0; n < 4; n++) {

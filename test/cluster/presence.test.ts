@@ -1,6 +1,6 @@
-// Presence over real nodes and a real Redis: nodes that are killed, paused and stopped, and a Redis that loses everything.
-// At the end the members are the connected users, and each user's joins and leaves alternate. An application
-// receives all of it by webhooks, whichever node is killed.
+// Presence over real nodes and a real Redis: nodes that are killed, paused and stopped, and a Redis that loses
+// everything. At the end the members are the connected users, and each user's joins and leaves alternate. An
+// application receives all joins and leaves by webhooks, whichever node is killed.
 
 import { once } from 'node:events'
 import { Redis } from 'ioredis'
@@ -86,7 +86,7 @@ function alternate(all: readonly Received[], [come, go]: readonly [string, strin
   })
 }
 
-t.test('a killed node, a paused node, a stopped node', async t => {
+t.test('members of a killed, paused or stopped node leave once, and return when it resumes', async t => {
   await Promise.all([many(first, 'a'), many(second, 'b'), many(third, 'c')])
   await until('all', async () => (await users()) === 3 * MEMBERS)
   let coming = 0
@@ -121,7 +121,7 @@ t.test('the log of lives has these joins and leaves, too', async t => {
   t.strictSame(found, joins, 'in the same order')
 })
 
-/** The ids that the application accepted from each channel of the log of lives, without duplicates, in order of arrival. */
+/** The ids that the application received from each channel of the log of lives, once each, in order of arrival. */
 function takenOf(messages: readonly Message[]): string[][] {
   const ids = new Set(messages.flatMap(eventsOf).map(({ id }) => id))
   return Array.from({ length: 16 }, (_, i) => [...ids].filter(id => id.startsWith(`${i}:`)))

@@ -9,7 +9,7 @@ import { type Client, type Item, WIRES, type Wire } from '../contract/clients.ts
 import { launch, type RunningNode, runNode, startNode } from '../support/node.ts'
 import { anyRedis } from '../support/redis-server.ts'
 
-/** One reader for each long-lived wire and worker. */
+/** Number of readers for each long-lived wire and worker. */
 const CLIENTS = 3
 
 const STREAMS = WIRES.filter(wire => wire.streams)
@@ -156,7 +156,7 @@ t.test('two workers serve as one node', async t => {
     process.kill(other as number, 'SIGCONT')
     t.equal(metric(during, 'fanwire_appends_total{result="appended"}'), published)
     const sockets = [before, during].map(text => metric(text, 'process_open_fds'))
-    t.ok((sockets[1] as number) < (sockets[0] as number), 'its current count is unknown')
+    t.ok((sockets[1] as number) < (sockets[0] as number), 'its open descriptors are not counted')
   })
 
   await t.test('when one is killed, its readers resume and the other is unaffected', async t => {
