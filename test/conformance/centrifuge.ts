@@ -38,7 +38,7 @@ const KEYS = [
   },
 ]
 
-/** Features that fanwire does not have, each with a pattern of the names of their cases. */
+/** Features that fanwire does not have, each with a pattern that matches the titles of its cases. */
 const LEFT_OUT: readonly (readonly [why: string, cases: RegExp])[] = [
   ['map subscriptions', /\bmap\b/i],
   ['shared poll', /shared ?poll/i],
@@ -81,7 +81,7 @@ export async function centrifuge(say: (text: string) => void, suite: string | un
   }
 }
 
-/** Each file in a separate process: leftovers of a failed case would fail cases of the next. */
+/** Runs each file in a separate process: leftovers of a failed case would fail cases of the next. */
 async function report(suite: string): Promise<Report> {
   const testResults: Report['testResults'][number][] = []
   for (const name of FILES) {

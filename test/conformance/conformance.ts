@@ -1,5 +1,5 @@
-// npm run conformance -- <protocol>: runs a protocol's own suite, unmodified, against a node. The suite is fetched into
-// `.cache/conformance`, unless `--suite` names its folder.
+// npm run conformance -- <protocol>: runs a protocol's own suite, unmodified, against a node. A suite on npm is fetched
+// into .cache/conformance; `--suite` names the folder of any other.
 
 import { parseArgs } from 'node:util'
 import { centrifuge } from './centrifuge.ts'
@@ -28,11 +28,13 @@ const SUITES: Readonly<Record<string, Suite>> = {
 
 const HELP = `npm run conformance -- ${Object.keys(SUITES).join(' | ')} [--suite FOLDER]
 
-Runs the protocol's own suite against a node, and prints the failed cases.
+Runs the protocol's own suite against a node, and prints the failed cases, except those of features that fanwire does
+not have.
 
-  --suite FOLDER  use the suite in this folder, instead of fetching it into .cache/conformance
+  --suite FOLDER  the folder of a suite that is not on npm; without it, the instructions to get the suite are printed.
+                  durable-streams is on npm, and is fetched into .cache/conformance
 
-Exit codes: 0 all cases passed, 1 some failed, 2 wrong usage.`
+Exit codes: 0 no such case failed, 1 some failed, 2 wrong usage.`
 
 const say = (text: string) => void process.stdout.write(`${text}\n`)
 const { positionals, values } = parseArgs({

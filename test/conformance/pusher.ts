@@ -16,7 +16,7 @@ const HOW = `--suite names a clone of soketi with its dependencies:
   cd soketi && npm install --ignore-scripts`
 const execute = promisify(execFile)
 
-/** Every client reads, and soketi reports on all channels. */
+/** Every client may subscribe. All channels have presence, because soketi reports on all of them. */
 const RULES = { default: { subscribe: 'anyone', publish: 'token', presence: true } }
 
 /** The API key of requests for the node's connections. */
@@ -30,7 +30,7 @@ const KEYS = [
   },
 ]
 
-/** Cases that are not run, by their names. */
+/** Cases that are not run: the reasons, and patterns that match their titles. */
 const LEFT_OUT: readonly (readonly [why: string, cases: RegExp])[] = [
   [
     'errors that soketi answers with status 200',
@@ -82,7 +82,7 @@ function configOf(folder: string): string {
   return `module.exports = { ...require(${JSON.stringify(join(folder, 'jest.config.js'))}), ...${JSON.stringify(own)} }`
 }
 
-/** Runs each failed case again alone, because clients left over from earlier cases can make a case fail. */
+/** Runs the cases of a file, and each failed case again alone: clients left over from earlier cases can make it fail. */
 async function casesOf(folder: string, name: string): Promise<readonly Case[]> {
   const others = `^(?!.*(${LEFT_OUT.map(([, names]) => names.source).join('|')}))`
   const cases = [...(await run(folder, name, others))]
@@ -94,7 +94,7 @@ async function casesOf(folder: string, name: string): Promise<readonly Case[]> {
   return cases
 }
 
-/** Raises if jest has no results. */
+/** Runs the cases whose names match `pattern`. Raises if jest has no results. */
 async function run(folder: string, name: string, pattern: string): Promise<readonly Case[]> {
   const results = join(FOLDER, `${name}.json`)
   rmSync(results, { force: true })

@@ -1,5 +1,5 @@
-// Stands in for soketi's server in soketi's own tests: starts a node with the options of a test. soketi's jest loads it,
-// so it imports nothing of this project, and Node's modules without their prefix, which that jest does not know.
+// Stands in for soketi's server in soketi's own tests: starts a node with the options of a test. soketi's jest loads
+// it, so it imports nothing of this project, and Node's modules without their prefix, which that jest does not know.
 
 import { type ChildProcess, execFileSync, spawn } from 'child_process'
 import { createHmac } from 'crypto'
@@ -16,7 +16,7 @@ const {
 } = process.env
 const KEY = 'app-key'
 const SECRET = 'app-secret'
-/** By option of a test: the node's setting, and the factor from the option's unit to the setting's. */
+/** For each option of a test, the node's setting, and the factor from the option's unit to the setting's. */
 const SETTINGS: Readonly<Record<string, readonly [name: string, unit: number]>> = {
   'appManager.array.apps.0.maxConnections': ['FANWIRE_ADDRESS_CONNECTIONS', 1],
   'eventLimits.maxPayloadInKb': ['FANWIRE_MAX_BODY', 1024],
