@@ -12,7 +12,7 @@ import { AUDIENCE, caps, type ClosedWorld, COOKIE, ISSUER } from '../support/clo
 import { secretKey, segment, signToken, testKey, userClaims } from '../support/tokens.ts'
 import type { Node } from './node.ts'
 
-/** `history`: also needs subscribe. `event`: only history. */
+/** The rights that a request needs. `history`: history and subscribe. `event`: history alone. */
 export type Need = 'subscribe' | 'history' | 'event' | 'presence' | 'publish' | 'admin'
 
 /** The credentials of a request. */
@@ -218,7 +218,7 @@ function outcomeOf({ status, headers, body }: Answered): Outcome {
   const { date, ...said } = headers
   const answer = `${status} ${JSON.stringify(said)} ${body}`
   const code = /"code":"(\w+)"/.exec(body ?? '')?.[1]
-  // NDJSON is answered line by line, JSON as a whole.
+  // A bulk publish is answered with 200, even if its only event is rejected: the error is in the body.
   if (status < 300 && code === undefined) return { result: 'in', answer }
   return { result: code ?? String(status), challenge: challengeOf(status, headers), answer }
 }
@@ -241,7 +241,7 @@ const httpWays: readonly Way[] = ROUTES.flatMap(route =>
 
 // Over WebSocket ------------------------------------------------------------------------------------------------
 
-/** The handshake with the credential. */
+/** Connects with the credential. Returns the client after its first message, or the rejection. */
 async function shakeHands(node: Node, target: string, shown: Shown): Promise<WebSocket | Outcome> {
   const client = new WebSocket(`ws://127.0.0.1:${node.port}${withQuery(target, shown)}`, {
     headers: { ...shown.headers },
@@ -552,7 +552,7 @@ export const CREDENTIALS: readonly Credential[] = [
   { name: 'a key with all rights', show: ({ keys }) => withKey(keys.all.key), expected: 'in' },
 ]
 
-/** Beside a valid token: a channel token of another user. Only wires that read channel tokens distinguish it. */
+/** Invalid channel tokens, sent beside a valid token. Only wires that read channel tokens reject them. */
 export const BAD_CHANNEL_TOKENS: Readonly<Record<string, (world: ClosedWorld) => string>> = {
   'of another user': world => world.token({ sub: 'bob', caps: undefined, channel: ['room:1', 'room:0'] }),
   'a connection’s': world => world.token(),

@@ -32,7 +32,7 @@ export function rawBodyOf(text: string): string {
   return text.slice(text.indexOf('\r\n\r\n') + 4)
 }
 
-/** The same without its chunks, if it has any. */
+/** The same bytes, decoded if they are chunked. */
 export function bodyOf(text: string): string {
   const body = rawBodyOf(text)
   const head = text.slice(0, text.length - body.length)

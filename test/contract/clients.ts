@@ -186,7 +186,7 @@ class Cursor {
     } else if ('passed' in item) {
       this.#positions[this.#channels.indexOf(item.passed.channel)] = item.passed.cursor
     }
-    // A response is beyond its last event if a filter drops the later ones.
+    // The cursor of a response is beyond its last event if a filter drops later ones.
     if (this.#selects && cursor !== undefined) this.#positions = cursor.split(',')
     if (cursor !== undefined && cursor !== this.text) {
       throw new Error(`the node reports the cursor ${cursor}, its items add up to ${this.text}`)
@@ -567,8 +567,8 @@ export interface SocketIoAnswer {
 type Options = Partial<ManagerOptions & SocketOptions>
 
 /**
- * Connections of the library's own client from a separate address, by which load balancers choose its edge; from the
- * common address if the system has no others.
+ * An agent that connects the library's own client from the `n`th address, by which load balancers choose its edge. Only
+ * Linux has several loopback addresses: elsewhere, all clients share one.
  */
 export function fromAddress(n: number): { agent: string } {
   const localAddress = process.platform === 'linux' ? `127.0.1.${(n % 250) + 1}` : '127.0.0.1'
@@ -740,7 +740,7 @@ abstract class AskingClient extends BaseClient {
     return positions.join(',')
   }
 
-  /** `target` with the current cursor. */
+  /** Sends one request. `target` has the current cursor. */
   protected abstract ask(target: Target): Promise<Polled>
 
   async #ask(): Promise<Polled> {
@@ -753,7 +753,7 @@ abstract class AskingClient extends BaseClient {
     return answered
   }
 
-  /** One request: the text of its response. */
+  /** Sends one request. Returns the text of its response. */
   protected async text(node: Address, path: string, open: Open = openStream): Promise<string> {
     const { asked, answer } = await open(node, path)
     this.#asked = asked
@@ -942,5 +942,5 @@ export const SOCKET_IO: Wire = {
   connect: (node, target) => new SocketIoClient(node, target).connect(target),
 }
 
-/** Also the wires that need settings. */
+/** All wires, including those that need settings. */
 export const ALL_WIRES: readonly Wire[] = [...WIRES, WS_DEFLATE, SOCKET_IO]

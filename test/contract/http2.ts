@@ -65,12 +65,12 @@ export async function openSession(node: Address, settings: Http2Settings = {}): 
   return session
 }
 
-/** Not within Node's own callback: destroying a session there corrupts its memory (Node 20). */
+/** Destroys a session outside of Node's own callbacks: within one, that corrupts memory (Node 20). */
 export function destroy(session: ClientHttp2Session): void {
   setImmediate(() => session.destroy())
 }
 
-/** One request that ends, over a session. */
+/** Sends one request on a session. Returns the whole response. */
 export async function ask(
   session: ClientHttp2Session,
   headers: Record<string, string>,
@@ -93,7 +93,7 @@ export async function answerTo(
   })
 }
 
-/** A stream of HTTP/2 was closed before there was an answer. */
+/** An HTTP/2 stream was closed before its response. */
 export class Closed extends Error {
   readonly code = 'ERR_STREAM_PREMATURE_CLOSE'
 
@@ -139,7 +139,7 @@ async function hold(
 export const openHttp2: Open = async (node, path, headers = {}) => {
   const session = await openSession(node, { enablePush: false })
   const opened = await hold(session, path, headers)
-  // A client that stops reading the stream reads nothing else either.
+  // The session has no other stream.
   opened.answer.once('close', () => destroy(session))
   return opened
 }

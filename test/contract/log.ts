@@ -25,6 +25,7 @@ export interface LogSettings {
   readonly retention?: Partial<Retention>
   /** Replaces `retention`. */
   readonly retentionOf?: RetentionOf
+  /** In ms. */
   readonly idempotencyWindow?: number
 }
 
@@ -300,7 +301,7 @@ export function logContract(t: Test, name: string, make: MakeLog): void {
   })
 
   withLog(
-    'backward pages have each event once while events are appended and trimmed',
+    'backward pages contain each event once while events are appended and trimmed',
     { retention: { events: 30 } },
     async (t, log) => {
       const { epoch } = await append(log, 'a', drafts(25))
@@ -342,7 +343,7 @@ export function logContract(t: Test, name: string, make: MakeLog): void {
     },
   )
 
-  withLog('the newest events, and those since a time', { retention: { events: 9 } }, async (t, log) => {
+  withLog('a read starts at the newest events, or at a time', { retention: { events: 9 } }, async (t, log) => {
     const times: number[] = []
     for (let i = 1; i <= 12; i++) {
       const [receipt] = await log.append('a', [draft(i)])
@@ -527,7 +528,7 @@ export function logContract(t: Test, name: string, make: MakeLog): void {
     t.equal((await log.append('a', [draft(1, { idempotencyKey: odd })]))[0]?.replayed, true)
   })
 
-  withLog('of concurrent duplicates one appends', {}, async (t, log) => {
+  withLog('of concurrent duplicates, one appends', {}, async (t, log) => {
     const calls = Array.from({ length: 40 }, (_, i) =>
       log.append('a', [draft(i, { idempotencyKey: `k${i % 2}` })]),
     )
@@ -581,7 +582,7 @@ export function logContract(t: Test, name: string, make: MakeLog): void {
   })
 
   withLog(
-    'an event keeps its name, encoding and priority, and its data byte for byte',
+    'an event keeps its type, tags, encoding and priority, and its data byte for byte',
     {},
     async (t, log) => {
       const recorder = await record(log, 'a')
@@ -742,7 +743,7 @@ export function logContract(t: Test, name: string, make: MakeLog): void {
     )
   })
 
-  withLog('a probe is answered, also several at once', {}, async (t, log) => {
+  withLog('probes are answered, also several at once', {}, async (t, log) => {
     await log.probe()
     await Promise.all([log.probe(), log.probe(), log.probe()])
     await append(log, 'a', [draft(1)])

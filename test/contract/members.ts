@@ -37,7 +37,7 @@ export async function changesIn({ log }: MembersWorld, channel: string): Promise
 
 const PORTION = 500
 
-/** A crowd: very many users in one channel. */
+/** A very large number of users in one channel. */
 export function crowdContract(
   t: Test,
   engine: string,
@@ -128,7 +128,7 @@ export function membersContract(t: Test, engine: string, make: (t: Test) => Prom
       t.equal(await since(after), 0)
     })
 
-    t.test('pages follow the order of names, any names', async t => {
+    t.test('pages are in the order of user names, whatever the characters', async t => {
       const channel = named()
       const odd = ['\u0000', '\n', '"', '%', 'a b', 'ann', 'é', '日本', '😀', 'x'.repeat(200)]
       const all = [...odd].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
@@ -165,7 +165,7 @@ export function membersContract(t: Test, engine: string, make: (t: Test) => Prom
       t.notOk(leaves.includes('leave u5'))
     })
 
-    t.test('the store knows the last entry set under a tag', async t => {
+    t.test('the store knows the version of the last put of a tag that has entries', async t => {
       const channel = named()
       await store.put(channel, { ...put('a/1', change('ann')), version: 7 })
       t.equal((await store.version(channel, 'a/1')).version, 7)
@@ -203,7 +203,7 @@ export function membersContract(t: Test, engine: string, make: (t: Test) => Prom
       t.strictSame((await store.version(channel, 'a/1')).outbox, [])
     })
 
-    t.test('two concurrent changes', async t => {
+    t.test('joins and leaves alternate during concurrent changes', async t => {
       const channel = named()
       const sides = ['a/1', 'b/1'].map(async tag => {
         for (let i = 0; i < 20; i++) {

@@ -69,7 +69,7 @@ export class Model {
     return epoch === this.epoch && Number(offset) >= this.floor ? undefined : `${this.epoch}-${this.floor}`
   }
 
-  /** The events after `from`, up to `to`, that are delivered at once. */
+  /** The events after `from`, up to `to`, as one response or stretch delivers them. */
   between(from: number, to: number, { type, lang, newest }: Wish): Delivered[] {
     const wanted = this.events.filter(
       each =>

@@ -97,7 +97,7 @@ class Mix {
   async run(): Promise<void> {
     try {
       for (let step = 0; step < STEPS; step++) {
-        // The first is never cut: the node knows what it has delivered.
+        // The first stream is never cut: once it has received an event, the node has read it too.
         if (this.#streams.length === 0 && !this.#model.ended) await this.#connect({}, this.#model.position)
         await this.#act()
         for (const stream of this.#streams) await this.#settle(stream)

@@ -3,6 +3,7 @@
 export interface RefreshPage {
   /** The query of the URL to which it reloads. */
   readonly again: string
+  /** Interval between two reloads, s. */
   readonly every: number
   /** The events' rows, newest first. */
   readonly rows: readonly Row[]
@@ -63,7 +64,7 @@ export function compare({ html, channel, id }: Row, event: string): void {
         ? Buffer.from(data).toString()
         : undefined
   const text = unescape(body.replace(/<[^>]*>/g, ''))
-  // Long data is shortened, and data that is not text is tested in wire-refresh.test.ts.
+  // Long data is shortened, and data that is not text is tested in test/unit/wires/refresh.test.ts.
   if (expected !== undefined && expected.length < 4000 && text !== expected) {
     throw new Error(`the data of ${event} is shown as ${text}`)
   }

@@ -64,7 +64,7 @@ export function wireActs(t: Test, wire: Wire, node: Node, connect: Connect): voi
     },
   )
 
-  t.test('speed replays every event in its order, also a backlog of several pages', async t => {
+  t.test('speed replays every event in order, even from a backlog of several pages', async t => {
     if (!wire.plans) return
     const channel = fresh()
     const ids = await node.append(channel, ...Array.from({ length: 2500 }, (_, i) => `${i}`))
@@ -73,8 +73,8 @@ export function wireActs(t: Test, wire: Wire, node: Node, connect: Connect): voi
     t.strictSame((await readOut(client)).flatMap(itemIds), ids)
   })
 
-  t.test('a channel ends: every reader receives the end, also one that resumes after it', async t => {
-    // The refresh page shows ends as text: see ends.test.ts.
+  t.test('a channel ends: every reader receives the end, even one that resumes after it', async t => {
+    // The refresh page shows ends as text: see test/unit/wires/ends.test.ts.
     if (wire.name === 'refresh') return
     const channel = fresh()
     const [first = ''] = await node.append(channel, '0')
@@ -116,7 +116,7 @@ export function wireActs(t: Test, wire: Wire, node: Node, connect: Connect): voi
   if (wire.streams) passing(t, node, connect)
 }
 
-/** The contract of long-lived connections. */
+/** The contract of long-lived connections: transient events, and `every`. */
 function passing(t: Test, node: Node, connect: Connect): void {
   const relay = (channel: string, ...types: string[]) =>
     node.log.relay(

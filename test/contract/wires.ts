@@ -86,7 +86,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     }
   })
 
-  t.test('a name with any allowed character, single or doubled, is that channel and no other', async t => {
+  t.test('a name with any allowed character, single or doubled, means that channel and no other', async t => {
     const around = fresh()
     const names = [...SIGNS].map((sign, i) => `${around}${i}${sign}a${sign}${sign}`)
     names.push(`${around}/${SIGNS}`, `${SIGNS}${around}`)
@@ -354,8 +354,8 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     t.equal(client.cursor, [ids[0]?.[1], ids[1]?.[1], ids[2]?.[1]].join(','))
   })
 
-  // A page shows the newest thousand.
-  const most = { skip: wire.name === 'refresh' && 'not on a page' }
+  // A refresh page shows only the newest thousand events.
+  const most = { skip: wire.name === 'refresh' && 'a page does not show so many events' }
   t.test('a burst of 5,000 events arrives complete and in order', most, async t => {
     const channel = fresh()
     const client = await connect(channel, (await node.append(channel, '0'))[0])
@@ -429,7 +429,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
   t.test('rejects malformed input, with a code', async t => {
     const channel = fresh()
     const path = (query: string) => `/v1/${wire.name}?${query}`
-    // Invalid Socket.IO messages are tested in wire-socket-io.test.ts.
+    // Invalid Socket.IO messages are tested in test/unit/wires/socket-io.test.ts.
     for (const [query, code] of wire.name === 'socket.io' ? [] : malformed(wire, channel)) {
       const { status, body } = await node.get(path(query), UPGRADE[wire.name] ?? {})
       t.equal(status, 400, query)
@@ -493,7 +493,7 @@ async function standing(
     const fast = await connectTo(node, { channels: [channel], cursor: start })
     node.app.server.off('connection', track)
     slow.pause()
-    // More than a client that does not read receives of a pushed response: its window, and Node's buffer.
+    // Larger than the part of a pushed response that a client receives without reading: its window and Node's buffer.
     const data = noise(256 * 1024)
     const ids: string[] = []
     let most = 0
