@@ -1,10 +1,11 @@
-// Reads the code blocks of the documents, and how a test runs each.
+// Reads the code blocks of the documents, with the flags that say how a test runs each.
 //
 // The words after the language say how a test runs the block. Without any, it runs to its end and must succeed:
 //   serves            starts a server for the page's other blocks, and keeps running
 //   follows="text"    keeps running, and must print the text before the page ends
 //   browser           runs in a browser
 //   bench             is a load test of the page's node
+//   h2c               needs a node that also listens for cleartext HTTP/2
 //   certificate       finds cert.pem and key.pem in its folder
 //   no-run="reason"   is not run; its syntax is checked
 

@@ -31,7 +31,7 @@ t.test('every document and heading cited in code exists', async t => {
   t.ok(cited > 15, `${cited} citations`)
 })
 
-/** Paths in ARCHITECTURE.md: in code, or in the boxes of the drawing. */
+/** The paths that a document marks as code. */
 function pathsOf(markdown: string): string[] {
   return [...markdown.matchAll(/`((?:services|bench|infra|test|docs)\/[\w./-]*)`/g)].map(
     ([, path = '']) => path,

@@ -121,7 +121,7 @@ t.test('publisher keeps the order when its node starts late', async t => {
   t.match(await publisher.publish('even', 1, { type: 'post' }), { id: /-126$/ }, 'and others continue')
 })
 
-t.test('notifications reach all pages of their user, and resume', async t => {
+t.test('notifications reach only their user, and resume', async t => {
   const node = await startMemoryNode()
   const port = await freePort()
   const env = { PATH: process.env.PATH, PORT: `${port}`, FANWIRE_URL: `http://127.0.0.1:${node.port}` }
@@ -169,7 +169,7 @@ t.test('notifications reach all pages of their user, and resume', async t => {
   })
 })
 
-t.test('who-is-online: tokens, a hook, webhooks and presence', async t => {
+t.test('who-is-online works with tokens, a hook, webhooks and presence', async t => {
   const [port, nodePort] = [await freePort(), await freePort()]
   const env = {
     PATH: process.env.PATH,

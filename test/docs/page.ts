@@ -170,7 +170,7 @@ export class Page {
     return { code, output: output() }
   }
 
-  /** Starts a node, and returns when it listens. */
+  /** Starts a server, such as a node, and returns when it listens. */
   async #serve(script: string, settings: Readonly<Record<string, string>> = {}): Promise<void> {
     // Short heartbeats, because a follower may detect only with the next one that its output is closed.
     const env = { FANWIRE_HEARTBEAT: '1s', FANWIRE_DRAIN: '0s', FANWIRE_DRAIN_NOTICE: '0s', ...settings }

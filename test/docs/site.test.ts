@@ -72,7 +72,7 @@ t.test('in a browser', { skip: withoutBrowser }, async t => {
   await t.test('every page fits a phone screen', t => fitsPhone(t, browser, site.url))
 })
 
-/** Number of windows that search in parallel, because the search box waits after each key. Each builds its own index. */
+/** Number of windows that search in parallel, because the search box waits after each key. Each builds an index. */
 const WINDOWS = 2
 
 /** `every`: checks one of this many search terms. `npm run docs:search` checks all. */

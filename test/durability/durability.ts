@@ -1,4 +1,5 @@
-// npm run durability: checks that events acknowledged by the file log survive kills, and that damaged files start cleanly.
+// npm run durability: checks that events acknowledged by the file log survive kills, and that nodes start cleanly from
+// damaged files.
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -12,6 +12,7 @@ export interface KillsOptions {
   readonly rate: number
   /** Maximum time from a start to the kill, ms. The kill waits longer until enough publishes are acknowledged. */
   readonly alive: number
+  /** Minimum number of acknowledged publishes before each kill. */
   readonly least: number
   readonly built?: boolean
   say?(text: string): void
@@ -29,7 +30,7 @@ export interface KillsAccount {
 interface Answer {
   readonly status: number
   readonly replayed: boolean
-  // The node's JSON response.
+  /** The node's JSON response. */
   readonly body: {
     readonly id?: string
     readonly cursor?: string
