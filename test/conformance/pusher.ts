@@ -82,7 +82,7 @@ function configOf(folder: string): string {
   return `module.exports = { ...require(${JSON.stringify(join(folder, 'jest.config.js'))}), ...${JSON.stringify(own)} }`
 }
 
-/** Runs the cases of a file, and each failed case again alone: clients left over from earlier cases can make it fail. */
+/** Runs the cases of a file, and each failed case again alone: clients left over from earlier ones can make it fail. */
 async function casesOf(folder: string, name: string): Promise<readonly Case[]> {
   const others = `^(?!.*(${LEFT_OUT.map(([, names]) => names.source).join('|')}))`
   const cases = [...(await run(folder, name, others))]

@@ -343,7 +343,7 @@ export function logContract(t: Test, name: string, make: MakeLog): void {
     },
   )
 
-  withLog('a read starts at the newest events, or at a time', { retention: { events: 9 } }, async (t, log) => {
+  withLog('a read starts at the newest events or at a time', { retention: { events: 9 } }, async (t, log) => {
     const times: number[] = []
     for (let i = 1; i <= 12; i++) {
       const [receipt] = await log.append('a', [draft(i)])

@@ -57,18 +57,18 @@ function of(t: Test, told: (events: Given[]) => Told[], expected: object, faulty
   t.equal(verdict.faulty > 0, faulty, verdict.faults.join('\n'))
 }
 
-t.test('a faithful reader', t => {
+t.test('a faithful reader has no faults', t => {
   of(t, events => events, {}, false)
   t.end()
 })
 
-t.test('a lost event', t => {
+t.test('a lost event is reported', t => {
   for (let lost = 0; lost < 5; lost++) of(t, events => events.toSpliced(lost, 1), { lost: 1 })
   of(t, () => [], { lost: 5 })
   t.end()
 })
 
-t.test('an event that was neither seen nor acknowledged is missing as well', t => {
+t.test('an event that is known only from the offsets around it is missing as well', t => {
   const account = new Account()
   const events = publish(account, ['a1-1', 'a1-2', 'a1-4'])
   read(account, events, 'a1-0', 'one')
@@ -85,7 +85,7 @@ t.test('slow readers are waited for while they make progress', async t => {
   t.notOk(await fallsToNone(() => 1, 20, 5))
 })
 
-t.test('a repeated event', t => {
+t.test('a repeated event is reported', t => {
   for (let i = 0; i < 5; i++) {
     of(t, events => events.toSpliced(i, 0, events[i] as Given), { repeated: 1 })
   }
@@ -93,7 +93,7 @@ t.test('a repeated event', t => {
   t.end()
 })
 
-t.test('events out of order', t => {
+t.test('events out of order are reported', t => {
   of(t, ([a, b, c, d, e]) => [a, c, b, d, e] as Given[], { reordered: 1 })
   of(t, ([a, b, c, d, e]) => [b, c, d, e, a] as Given[], { reordered: 1 })
   t.end()
@@ -108,7 +108,7 @@ t.test('a gap covers its range and no more', t => {
   t.end()
 })
 
-t.test("a gap that does not start at the reader's position, or leads nowhere", t => {
+t.test("a gap that does not start at the reader's position, or leads nowhere, is reported", t => {
   const gap = (from: string, to: string) => ({ from, to })
   of(t, ([a, , , d, e]) => [a, gap('a1-2', 'a1-3'), d, e] as Told[], { gapped: 1, gaps: 1, lost: 1 })
   of(t, ([a, b, c, d, e]) => [a, b, c, gap('a1-2', 'a1-3'), d, e] as Told[], { gaps: 1 })
@@ -117,7 +117,7 @@ t.test("a gap that does not start at the reader's position, or leads nowhere", t
   t.end()
 })
 
-t.test('the boundary of an epoch', t => {
+t.test('the boundary of an epoch needs a gap', t => {
   const boundary = (told: (events: Given[]) => Told[]) => {
     const account = new Account()
     read(account, told(publish(account, [...ids('a1', 1, 4), ...ids('b2', 4, 6)])))
@@ -168,7 +168,7 @@ t.test('a gap into an empty epoch excuses nothing after it', t => {
   t.end()
 })
 
-t.test('one id with two different events', t => {
+t.test('one id with two different events is reported as ambiguous', t => {
   const account = new Account()
   const [a, b] = publish(account, ['a1-1', 'a1-2']) as [Given, Given]
   account.sent(CHANNEL, 3)
@@ -201,7 +201,7 @@ t.test('one event under two ids needs a gap between them', t => {
   t.end()
 })
 
-t.test('an event that was never published, and a cursor that moved without a reason', t => {
+t.test('an event that was never published, and a cursor that moved without a reason, are reported', t => {
   const account = new Account()
   const ledger = read(account, [...publish(account, ['a1-1']), event('a1-2', 2)])
   t.match(account.judge().faults, [/never published/])
@@ -293,7 +293,7 @@ t.test('every removed, repeated, swapped or changed event is found', async () =>
   )
 })
 
-t.test('spans are sets', async () => {
+t.test('spans equal sets of numbers', async () => {
   const span = fc.record({ from: fc.nat(40), more: fc.nat(6) })
   fc.assert(
     fc.property(fc.array(span), fc.array(span), span, (a, b, { from, more }) => {

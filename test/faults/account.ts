@@ -237,7 +237,7 @@ export class Account {
     if (this.#faults.length < WORDS) this.#faults.push(text)
   }
 
-  /** Events that readers have neither received nor been notified of, and readers without a cursor. 0: all have arrived. */
+  /** Number of events that a reader has not received and no gap reported, and of readers without a cursor. */
   missing(): number {
     return this.#ledgers.reduce((sum, ledger) => {
       return sum + (ledger.start === undefined ? 1 : this.#judge(ledger, () => {}).lost)
@@ -348,7 +348,7 @@ export class Account {
     }
   }
 
-  /** Last offset of an epoch that a reader that began at `start` need not receive. Infinity: needs none. */
+  /** The last offset of an epoch that a reader from `start` need not receive. Infinity: it need not receive any. */
   #begins(known: Known, start: Position, epoch: string): number {
     if (epoch === start.epoch) return start.offset
     const own = known.since.get(start.epoch)
@@ -429,7 +429,7 @@ function between(since: ReadonlyMap<string, number>, a: string, epoch: string, b
   return before < own && own < behind
 }
 
-/** The place of an id among the chapters, if any. */
+/** The index of the chapter that has an id; empty if none has it. */
 function indexOf(chapters: readonly Chapter[], id: string): number[] {
   const { epoch, offset } = parsePosition(id) as Position
   const index = chapters.findIndex(

@@ -1,4 +1,4 @@
-// Resources of all nodes and Redis: once the clients of a case have left, they have to be what they were before.
+// Resources of all nodes and Redis: once the clients of a case have left, they must be as they were before.
 
 import { type Counts, type Footprint, footprintOf, leftOver } from '../support/footprint.ts'
 import { peersOf } from '../support/peers.ts'
@@ -21,7 +21,7 @@ export interface Course {
   readonly after: Census
 }
 
-/** Deadline for releasing resources, ms. Nodes drop abandoned Socket.IO sessions after 13 s (world.ts). */
+/** Deadline for releasing resources, ms. Nodes drop abandoned Socket.IO sessions after 23 s. */
 const BACK_WITHIN = 40_000
 /** Samples before a case. One is not enough, because the balancers' health checks open and close connections. */
 const LOOKS = 3

@@ -1,4 +1,5 @@
-// npm run chaos: runs every fault of the suite under load, then random faults for minutes, and accounts for every event.
+// npm run chaos: runs every fault of the suite under load, then random faults for some minutes, and accounts for every
+// event.
 
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -26,10 +27,10 @@ const MINUTES = 10
 
 const HELP = `npm run chaos -- [options]
 
-Runs two writers, three edges, nginx, HAProxy and Redis on this machine, publishers with idempotency keys at 50 events/s,
-and 108 readers on all wires. Users join and leave, and webhooks notify an application, which is killed and restarted at
-random. Injects each fault under this load, and accounts for every event at every reader and for every webhook at the
-application. All cases take about 20 minutes.
+Runs two writers, three edges, nginx, HAProxy and Redis on this machine, a publisher of 50 events/s with
+idempotency keys, and 108 readers on all wires. Users join and leave, and webhooks notify an application, which is killed
+and restarted at random. Injects each fault under this load, and accounts for every event at every reader and for every
+webhook at the application. All cases take about 20 minutes.
 Exit codes: 0 nothing lost silently, repeated or out of order; 1 otherwise; 2 wrong usage.
 
   --case NAMES   only these cases, separated by commas:

@@ -59,7 +59,7 @@ function serversOf({ servers }: SentinelGroup | ClusterGroup, password = ''): Se
 const LAG = 1000
 /** How long the load runs between two steps of a fault, ms. */
 const BETWEEN = 2000
-/** How long a failover may take, ms. */
+/** Maximum duration of a failover, ms. */
 const TAKEN_OVER_WITHIN = 20_000
 
 export const sentinelFaults: readonly Fault<SentinelWorld>[] = [

@@ -20,11 +20,11 @@ export interface Fault<W extends World = World> extends Expected {
 export interface Expected {
   readonly name: string
   readonly title: string
-  /** Whether readers may receive gaps: `none` if no event can be lost; `must`: every reader does. */
+  /** Whether readers may receive gaps. `none`: no event can be lost. `must`: there is at least one per reader. */
   readonly gaps: 'none' | 'may' | 'must'
-  /** The log is unavailable for so long that some publishes are answered 503. */
+  /** The log is unavailable for so long that some publishes must be refused. */
   readonly refuses?: boolean
-  /** Connections of readers end. */
+  /** Some connections of readers must end. */
   readonly cuts?: boolean
 }
 

@@ -1,5 +1,5 @@
-// The load of every case: publishers at 50 events a second, and 108 readers (all wires, centrifuge-js, pusher-js), half of
-// them behind nginx and half behind HAProxy, except those that accept pushes.
+// The load of every case: a publisher of 50 events a second, and 108 readers (all wires, centrifuge-js, pusher-js),
+// half of them behind nginx and half behind HAProxy, except those that accept pushes.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Account } from './account.ts'
@@ -18,7 +18,7 @@ const RATE = 50
 /** One of this many events goes to the second channel. */
 const SECOND = 5
 
-/** Ms without progress of any reader after which missing events count as lost: readers on a busy machine are slow. */
+/** Missing events count as lost after this time without progress of any reader, ms: a busy machine is slow. */
 const STUCK_AFTER = 30_000
 /** Ms between two counts of missing events: counting takes some time. */
 const COUNT_EVERY = 100

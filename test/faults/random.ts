@@ -1,5 +1,5 @@
-// Random faults for minutes, one after the other, under one load; then the account, and a check that the memory of the
-// edges stayed flat.
+// Random faults for some minutes, one after the other, under one load; then the account, and a check that the memory of
+// one edge stayed flat.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Part } from '../../infra/local/topology.ts'
@@ -13,7 +13,7 @@ import type { SingleWorld } from './world.ts'
 const BETWEEN = { least: 2000, more: 4000 }
 /** Ms between two samples of the memory of an edge. */
 const LOOK_MS = 2000
-/** How long an edge that has just started warms up and its memory grows, ms. */
+/** How long the memory of an edge grows after its start, while it warms up, ms. */
 const WARM_UP_MS = 60_000
 /** Allowed relative growth of the median memory from the first third after the warm-up to the last. */
 const FLAT = 0.1
@@ -66,7 +66,7 @@ function watch(edge: Part): { stop(): void; judge(): string } {
     judge() {
       const warm = looks.slice(WARM_UP_MS / LOOK_MS)
       const third = Math.floor(warm.length / 3)
-      if (third === 0) return 'too short to say anything of memory'
+      if (third === 0) return 'too short a run to judge the memory'
       const [first, last] = [median(warm.slice(0, third)), median(warm.slice(-third))]
       const text = `memory of ${edge.name}: ${mib(first)} in the first third, ${mib(last)} in the last`
       if (last > (1 + FLAT) * first) throw new Error(`not flat: ${text}`)

@@ -56,7 +56,7 @@ export interface WorldOptions {
 const SETTINGS = {
   FANWIRE_HEARTBEAT: '3s',
   FANWIRE_DRAIN: '1s',
-  // Nodes drop abandoned Socket.IO polling sessions after this.
+  // Stalled readers are closed while a case runs.
   FANWIRE_STALL: '10s',
   // Longer than a reader needs to reconnect.
   FANWIRE_LINGER: '3s',
@@ -143,7 +143,7 @@ export async function startWorld(
 export function anyOf<P extends Part>(world: World, parts: readonly P[]): P {
   const some = parts.filter(({ name }) => name !== world.spared)
   const one = some[Math.floor(world.random() * some.length)]
-  if (one === undefined) throw new Error('there is none')
+  if (one === undefined) throw new Error('there is no part to choose')
   return one
 }
 

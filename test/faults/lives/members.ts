@@ -1,5 +1,5 @@
-// Users that join and leave a room over WebSocket and server-sent events: each stays for a while, reconnecting as needed,
-// and returns a while later.
+// Users that join and leave a room over WebSocket and server-sent events: each stays for a while, reconnects as needed,
+// leaves, and returns a while later.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { WebSocket } from 'ws'

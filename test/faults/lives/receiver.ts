@@ -1,5 +1,5 @@
-// An application that receives webhooks, as a process that may be killed at any time: it writes events to a file before it
-// acknowledges them. `receiver.ts <port> <file> <secret>`
+// An application that receives webhooks, as a process that may be killed at any time: it writes events to a file before
+// it acknowledges them. `receiver.ts <port> <file> <secret>`
 
 import { appendFileSync } from 'node:fs'
 import { createServer } from 'node:http'

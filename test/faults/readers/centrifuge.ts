@@ -1,4 +1,4 @@
-// A reader by `/connection/websocket`: centrifuge-js, which reconnects and recovers by itself.
+// A reader of `/connection/websocket`: centrifuge-js, which reconnects and recovers by itself.
 
 import { once } from 'node:events'
 import { Centrifuge, type PublicationContext, type SubscribedContext } from 'centrifuge'
@@ -25,12 +25,12 @@ export class CentrifugeReader extends Reader {
   }
 
   protected override session(): Promise<undefined> {
-    throw new Error('the library has them')
+    throw new Error('the library opens the connections')
   }
 
   #follow(client: Centrifuge, channel: string): void {
     let epoch = ''
-    /** Offset of its last event, or its start. */
+    /** The offset of the last event, or the one where the reader began. */
     let at = 0
     const subscription = client.newSubscription(channel, {
       positioned: true,

@@ -1,4 +1,5 @@
-// The readers of the fault suite: one kind for each wire, and more for wires with several transports.
+// The readers of the fault suite: one kind for each wire, more for wires with several transports, and two clients of
+// other systems.
 
 import { CentrifugeReader } from './centrifuge.ts'
 import { PushLinesReader, StreamReader } from './objects.ts'

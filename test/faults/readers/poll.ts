@@ -1,4 +1,4 @@
-// Readers by `/v1/poll` and `/v1/long-poll`.
+// Readers of `/v1/poll` and `/v1/long-poll`.
 
 import { Agent } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'

@@ -1,4 +1,4 @@
-// A reader on `/v1/push` that accepts pushes: directly from the edges, because load balancers forward none.
+// A reader of `/v1/push` that accepts pushes. It connects to the edges, because load balancers do not forward pushes.
 
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from 'node:http2'
 import { answerTo, destroy } from '../../contract/http2.ts'

@@ -1,4 +1,4 @@
-// A reader by `/app/{key}`: pusher-js with the plugin of docs/migrate/pusher.md, which resumes after its last event.
+// A reader of `/app/{key}`: pusher-js with the plugin of docs/migrate/pusher.md, which resumes after its last event.
 
 import { once } from 'node:events'
 import pusherJs from 'pusher-js'
@@ -63,7 +63,7 @@ export class PusherReader extends Reader {
   }
 
   protected override session(): Promise<undefined> {
-    throw new Error('the library has them')
+    throw new Error('the library opens the connections')
   }
 
   #take({ event, channel, data: json = 'null', cursor = '' }: Message): void {

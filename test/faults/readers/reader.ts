@@ -86,7 +86,7 @@ export abstract class Reader {
     return this.#stopped.signal
   }
 
-  /** The port of the current connection: the next edge after each end. */
+  /** The port of the current connection. After each end, the next port is used. */
   protected get port(): number {
     const { ports, number } = this.options
     return ports[(number + this.ends) % ports.length] ?? 0

@@ -1,4 +1,4 @@
-// A reader on `/v1/refresh`: parses the page's HTML, and follows its reload URL. A page shows earlier rows again, so
+// A reader of `/v1/refresh`: parses the page's HTML, and follows its reload URL. A page shows earlier rows again, so
 // the reader takes only gaps and rows marked as new. After a long outage, a page reports the number of new events that
 // it does not show: the reader counts them as a gap.
 

@@ -1,4 +1,4 @@
-// A reader by `/socket.io/`: the library's own client, used as docs/wires/socket-io.md says. It reconnects by itself.
+// A reader of `/socket.io/`: the library's own client, used as docs/wires/socket-io.md says. It reconnects by itself.
 
 import { once } from 'node:events'
 import { io, type Socket } from 'socket.io-client'
@@ -47,7 +47,7 @@ export class SocketIoReader extends Reader {
 
   /** Not used: the library's manager opens and reopens the connections. */
   protected override session(): Promise<undefined> {
-    throw new Error('the library has them')
+    throw new Error('the library opens the connections')
   }
 
   #subscribe(socket: Socket, channel: string): void {

@@ -1,4 +1,4 @@
-// A reader by `/v1/sse`.
+// A reader of `/v1/sse`.
 
 import { SseParser } from '../../contract/clients.ts'
 import { LONGEST_RETRY, Reader, Refused, textOf, untilCut } from './reader.ts'

@@ -1,4 +1,4 @@
-// A reader by `/v1/ws`.
+// A reader of `/v1/ws`.
 
 import { WebSocket } from 'ws'
 import { ObjectReader } from './objects.ts'
