@@ -5,11 +5,11 @@ import { FLAT, runFuzz } from './run.ts'
 
 const HELP = `npm run fuzz -- [options]
 
-Sends inputs that are almost right to a node. Checks that it answers each with the right error, that its log has no failure,
-and that its memory stays flat.
+Sends almost valid inputs to a node. Checks that each is answered, that every error has a code, that the node's log
+contains neither failures nor secrets, and that its memory stays flat.
 
   --seed N    repeats the random choices of an earlier run
-  --inputs N  number of inputs (100000): about 6 minutes
+  --inputs N  number of inputs (100000, which take about 6 minutes)
 
 Exit codes: 0 nothing wrong, 1 otherwise, 2 wrong usage.
 `
@@ -30,7 +30,7 @@ async function main(): Promise<void> {
   const { wrong, lines, answers, warm, end } = await runFuzz({ seed, inputs, built: true, say })
   for (const [name, count] of [...answers].sort()) say(`${String(count).padStart(8)}  ${name}`)
   say(`${lines} lines of log; memory ${mib(warm)} after the warm-up, ${mib(end)} at the end`)
-  if (end > FLAT * warm) say(`WRONG: memory grew by more than ${FLAT}`)
+  if (end > FLAT * warm) say(`WRONG: memory grew to more than ${FLAT} times its size`)
   for (const text of wrong) say(`WRONG: ${text}`)
   process.exitCode = wrong.length > 0 || end > FLAT * warm ? 1 : 0
 }

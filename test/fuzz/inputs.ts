@@ -92,7 +92,7 @@ const PUSHER = [
   '{"event":"pusher:signin","data":{"auth":"key:0a1b","user_data":"{\\"id\\":\\"1\\"}"}}',
   '{"event":"client-typing","channel":"private-1","data":{"a":[1,"b"]}}',
 ]
-/** Requests of Pusher's servers, each with its body. */
+/** Requests to Pusher's API for servers, each with its body. */
 const PUSHER_API: readonly (readonly [method: string, path: string, query: string, body: string])[] = [
   ['POST', '/apps/app/events', '', '{"name":"e","channels":["open:1","b"],"data":"{}","socket_id":"1.2"}'],
   ['POST', '/apps/app/batch_events', '', '{"batch":[{"name":"e","channel":"open:1","data":"1"}]}'],
@@ -101,7 +101,7 @@ const PUSHER_API: readonly (readonly [method: string, path: string, query: strin
   ['GET', '/apps/app/channels/presence-1', 'info=user_count,subscription_count', ''],
   ['GET', '/apps/app/channels/presence-1/users', '', ''],
 ]
-/** Writes of Durable Streams, and their headers. */
+/** Paths of streams for writes of Durable Streams, and headers of such writes. */
 const STREAMS = ['/v1/stream/open:1', '/v1/stream/open:2', '/v1/stream/room:1', '/v1/stream/__ds/a']
 const STREAM_HEADERS = [
   'Stream-TTL: 60',
@@ -319,7 +319,7 @@ export class Inputs {
   }
 }
 
-/** `?` is sometimes missing. */
+/** Adds a secret parameter. The `?` is sometimes missing. */
 function withSecret(path: string, name: string, secret: string): string {
   return `${path}${path.includes('?') || path.length % 2 === 0 ? '&' : '?'}${name}=${secret}`
 }

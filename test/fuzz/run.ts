@@ -75,7 +75,7 @@ class Fuzz {
     const { code, signal } = await node.stop()
     if (code !== 0) this.#blame(`the node ended with ${code ?? signal}`)
     this.#readLog(node)
-    say(`${this.#given} of ${inputs} inputs given`)
+    say(`${this.#given} of ${inputs} inputs sent`)
     return { wrong: this.#wrong, lines: this.#lines, answers: this.#answers, ...this.#memory() }
   }
 
@@ -92,7 +92,7 @@ class Fuzz {
       ...Object.fromEntries(closed),
       FANWIRE_PUSHER_APPS: appsFile([{ ...APP, secret: MARK }]),
       LOG_LEVEL: 'trace',
-      // Resources that a node may hold for long are not checked here.
+      // Short, so that resources that a node may hold for long do not count as growth.
       FANWIRE_HISTORY_EVENTS: '10',
       FANWIRE_HISTORY_AGE: '10s',
       FANWIRE_IDEMPOTENCY_WINDOW: '10s',
@@ -189,7 +189,7 @@ function parsed(text: string): string {
   }
 }
 
-/** Sends a request, and ends: returns the part of the response that is checked. */
+/** Sends a request, and later ends the client's side. Returns the checked part of the response. */
 async function exchange(port: number, bytes: Buffer): Promise<string> {
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
   let text = ''
