@@ -42,7 +42,7 @@ const TOKENS: Readonly<Record<string, string>> = {
   'caps with **': token({ caps: caps('room:**', 'sub') }),
   'caps with an empty segment': token({ caps: caps('room::1', 'sub') }),
   'caps with a star within': token({ caps: caps('room:a*', 'sub') }),
-  "caps on the node's own": token({ caps: caps('fanwire:*', 'sub') }),
+  "caps for the node's own channels": token({ caps: caps('fanwire:*', 'sub') }),
   'caps with {user}': token({ caps: caps('inbox:{user}', 'sub') }),
   'caps with admin': token({ caps: caps('room:*', 'admin') }),
   'caps with another member': token({ caps: [{ channels: ['room:*'], allow: ['sub'], deny: [] }] }),
@@ -73,7 +73,7 @@ const TOKENS: Readonly<Record<string, string>> = {
 }
 
 t.test(
-  'tokens: each invalid one is rejected with its code over HTTP, ws and Socket.IO, and a reason',
+  'each invalid token is rejected with a code and a reason over HTTP, WebSocket and Socket.IO alike',
   async t => {
     const node = await startMemoryNode({ ...world.settings, TOKEN_QUERY: '1' })
     t.teardown(() => node.close())
@@ -151,13 +151,13 @@ const NAMES: Readonly<Record<string, string>> = {
   'full width': '%EF%BD%92oom:1',
   'a zero-width space': 'room:1%E2%80%8B',
   'not UTF-8': 'room:%FF',
-  "the node's own": 'fanwire:control',
-  "the node's own, encoded": 'fanwire%3Acontrol',
+  "a channel of the node's own": 'fanwire:control',
+  "a channel of the node's own, encoded": 'fanwire%3Acontrol',
   'a pattern': 'room:*',
   'a pattern of rules': 'inbox:%7Buser%7D',
 }
 
-t.test('channel names: each name has one spelling, and others are invalid', async t => {
+t.test('a channel name has one spelling, however a URL encodes it, and others are invalid', async t => {
   const node = await startMemoryNode(world.settings)
   t.teardown(() => node.close())
   const headers = { authorization: `Bearer ${world.keys.all.key}` }

@@ -1,5 +1,5 @@
-// Single channels of a connection end, on the wires whose connections can continue without one: an admin unsubscribes
-// the user, the channel's rule is removed, or its channel token expires or is revoked.
+// Single channels of a connection end, on the wires whose connections continue with their other channels: an admin
+// unsubscribes the user, the channel's rule is removed, or its channel token expires or is revoked.
 
 import { once } from 'node:events'
 import { io } from 'socket.io-client'

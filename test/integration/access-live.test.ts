@@ -24,7 +24,7 @@ import { until } from '../support/until.ts'
 /** How long a node accepts a token after its `exp`, s. */
 const LEEWAY = 10
 const now = () => Math.floor(Date.now() / 1000)
-/** How long a short token or key opens connections, ms. */
+/** How long a short token or key is accepted, ms. */
 const SHORT_MS = 2000
 /** An expired token whose leeway, and with it each connection that uses it, ends after SHORT_MS. */
 const shortToken = (world: ClosedWorld) => world.token({ exp: now() + SHORT_MS / 1000 - LEEWAY })
@@ -165,7 +165,7 @@ async function startClosed(t: Test, settings: Settings = {}, start = startMemory
   return { world, node }
 }
 
-/** Each wire's reader. */
+/** Connects a reader over each wire. */
 async function all(t: Test, node: Node, credential: string, channel = 'room:1') {
   return Promise.all(
     wires.map(async ([name, connect]) => ({ name, reader: await connect(t, node, credential, channel) })),

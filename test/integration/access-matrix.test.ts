@@ -150,6 +150,6 @@ t.test('if every page may read, only listed and same-origin pages may send cooki
     const foreign = { headers: { cookie, origin: 'https://evil.example' } }
     compare(t, await way.try(node, foreign, THERE), `${way.name}, a foreign page`, 'origin')
     const own = { headers: { cookie, origin: `http://127.0.0.1:${node.port}` } }
-    compare(t, await way.try(node, own, THERE), `${way.name}, the own page`, 'in')
+    compare(t, await way.try(node, own, THERE), `${way.name}, a page of the node`, 'in')
   }
 })

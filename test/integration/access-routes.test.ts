@@ -34,7 +34,7 @@ const ANYBODY: Readonly<Record<string, string>> = {
   'POST /socket.io/': 'a session id is a credential, and an invented one is rejected',
 }
 
-/** Values for the parameters of a path, and the input that makes its request valid. */
+/** By path, the query that makes a request valid; then the values of the parameters in paths. */
 const QUERIES: Readonly<Record<string, string>> = {
   '/v1/poll': '?channel=room:1',
   '/v1/long-poll': '?channel=room:1&wait=1',
@@ -52,7 +52,7 @@ const PARAMETERS: Readonly<Record<string, string>> = {
   user: 'ann',
 }
 
-/** A valid body. */
+/** Valid bodies: of publishes, and of an update of Mercure. */
 const EVENTS = {
   headers: { 'content-type': 'application/json' },
   body: '{"events":[{"channel":"room:1","data":1}]}',

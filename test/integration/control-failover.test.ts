@@ -1,4 +1,4 @@
-// Messages between nodes work after a failover as before it, behind Sentinel and on a Cluster.
+// Messages between nodes still work after a failover, behind Sentinel and on a Cluster.
 
 import t, { type Test } from 'tap'
 import { CONTROL, reservedRetention } from '../../services/broker/control/channels.ts'

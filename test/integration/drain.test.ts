@@ -132,7 +132,5 @@ async function stopsWell(t: Test, upload: Upload, late = false): Promise<void> {
 }
 
 t.test('S8: a stopping node notifies an upload, with a result for every event', t => stopsWell(t, overHttp1))
-t.test('S8: an upload that starts just before the node stops is notified too', t =>
-  stopsWell(t, overHttp1, true),
-)
+t.test('S8: an upload that starts after SIGTERM is notified too', t => stopsWell(t, overHttp1, true))
 t.test('S8: the same over HTTP/2', t => stopsWell(t, overHttp2))

@@ -1,5 +1,5 @@
-// Durable Streams on two nodes with their log in Redis: writes, erasures and closes of one node apply on the other,
-// also after a restart.
+// Durable Streams on two nodes with their log in Redis: writes, erasures and closes through one node apply on the
+// other, also after a restart.
 
 import { DurableStream, IdempotentProducer, stream } from '@durable-streams/client'
 import t, { type Test } from 'tap'

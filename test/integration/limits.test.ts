@@ -75,7 +75,7 @@ t.test("a user's limits apply across both nodes", async t => {
   t.equal(await publish(a), 429)
   const kept = async (channel: string) => (await b.log.state(channel)).count
   await until('a has reported it', async () => (await kept('fanwire:usage')) > 0)
-  // Without a's usage, b would accept 200. Up to half of its share of the usage of one second may be unreported: 50.
+  // Without a's usage, b would accept 200. In each second, a leaves usage of up to half of its share unreported: 50.
   let taken = 0
   while ((await publish(b)) === 201 && taken < 190) taken++
   t.ok(taken < 190, `${taken} more on the other node`)

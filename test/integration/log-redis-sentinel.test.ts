@@ -29,7 +29,7 @@ t.test('the log connects to the master and the database named in the URL', async
   await raw.select(0)
 })
 
-t.test('a name unknown to the sentinels, and unreachable sentinels, are unavailable', async t => {
+t.test('a name unknown to the sentinels, or unreachable sentinels, make the log unavailable', async t => {
   for (const url of [group.url.replace(group.name, 'other'), 'redis+sentinel://127.0.0.1:1/x']) {
     const log = new RedisLog(options({ url, timeout: 400 }))
     const error = await log.open().catch(error => error)

@@ -108,7 +108,7 @@ t.test('erased data is gone from every value in Redis, and other nodes are notif
   t.same([follower.faults, follower.gaps.length], [[], 1])
 })
 
-t.test('two nodes erase in a long history in parts at the same time, while events are published', async t => {
+t.test('two nodes erase in a long history, in parts, at the same time and during publishes', async t => {
   const kept = { retentionOf: () => ({ ...RETENTION, events: 10_000 }) }
   const { log, settings, raw } = await own(t, ['--rdbcompression', 'no'], kept)
   const other = await openRedisLog(t, settings)
@@ -162,7 +162,7 @@ t.test(
   },
 )
 
-t.test('a node that missed an erasure finds it with the next comparison', async t => {
+t.test('a node that missed an erasure finds it at the next comparison', async t => {
   const { log, raw } = await own(t)
   const { epoch } = await append(log, 'a', drafts(3))
   const follower = await record(log, 'a')
@@ -274,7 +274,7 @@ t.test('a loss of keys starts a new epoch, and readers that cross it are notifie
   }
 })
 
-t.test('a read detects the loss as an append does', async t => {
+t.test('a read detects a loss of keys, as an append does', async t => {
   const { log, raw } = await own(t)
   for (const lost of ['m', 's', 'i0', 'i1']) {
     const head = await append(log, lost, drafts(3))
@@ -287,7 +287,7 @@ t.test('a read detects the loss as an append does', async t => {
   }
 })
 
-t.test('the newest events, and those since a time, reach back into an ended epoch', async t => {
+t.test('reads of the newest events, and since a time, reach back into an ended epoch', async t => {
   const { log, raw } = await own(t)
   const before = await log.append('a', drafts(3))
   await raw.del('fw:{a}:i0')
@@ -1046,7 +1046,7 @@ t.test('appends beyond the size of one call are sent in several, in order', asyn
   }
 })
 
-t.test('an eviction policy is warned about', async t => {
+t.test('an eviction policy causes a warning', async t => {
   const warned: string[] = []
   const logger = { ...silent, warn: (_: object, text: string) => void warned.push(text) }
   await own(t, ['--maxmemory-policy', 'allkeys-lru'], { logger })
@@ -1054,7 +1054,7 @@ t.test('an eviction policy is warned about', async t => {
   t.equal(warned.length, 1)
 })
 
-t.test('foreign messages on its pub/sub channels are harmless', async t => {
+t.test('foreign messages on the pub/sub channels of the log are harmless', async t => {
   const { log, raw } = await own(t)
   const recorder = await record(log, 'a')
   const names = (await raw.pubsub('CHANNELS', 'fw:*')) as string[]
@@ -1079,7 +1079,7 @@ t.test('foreign messages on its pub/sub channels are harmless', async t => {
   sound(t, recorder)
 })
 
-t.test('a feed that Redis closes for its output buffer is logged as such', async t => {
+t.test('the log reports that Redis closed a feed because of its output buffer', async t => {
   const logged: string[] = []
   const logger = { ...silent, warn: (_: object, text: string) => void logged.push(text) }
   const { log, raw } = await own(t, [], { logger })
@@ -1110,7 +1110,7 @@ t.test('a feed that Redis closes for its output buffer is logged as such', async
   if (counted) t.equal(logged.slice(before).filter(text => text.startsWith('Redis cut')).length, 0)
 })
 
-t.test('the rights in infra/redis.acl are sufficient and minimal', async t => {
+t.test('the rights in infra/redis.acl are sufficient, and other commands and keys are rejected', async t => {
   const { log, raw, settings } = await own(t)
   for (const url of [settings.url, `${settings.url}/3`]) {
     const other = await openRedisLog(t, { ...settings, url })

@@ -160,7 +160,7 @@ t.test('W1: a non-handshake is answered as a request, and its connection continu
   }
 })
 
-t.test('W8: a handshake that violates WebSocket is rejected with a code', async t => {
+t.test('W8: a handshake that violates the WebSocket protocol is rejected with a code', async t => {
   const node = await nodeFor(t)
   const handshake = (more: string) => `GET /v1/ws HTTP/1.1\r\n${HOST}${UPGRADE}${more}`
   for (const [what, more, status, code] of [

@@ -280,7 +280,7 @@ t.test('caches must revalidate, and shared caches must not store authorised resp
   )
 })
 
-t.test('a poll sees a publish acknowledged over HTTP just before, on Redis too', async t => {
+t.test('a poll sees a publish that its node acknowledged over HTTP just before, on Redis', async t => {
   const redis = await startRedis()
   const nodes = await Promise.all(
     [1, 2].map(() =>
