@@ -17,7 +17,7 @@ t.setTimeout(900_000)
 const FOLDER = temporaryFolder()
 const APP = join(FOLDER, 'app')
 const NPM = ['--no-audit', '--no-fund', '--prefer-offline', '--loglevel=error']
-/** Without fanwire's settings in the environment. */
+/** The environment without fanwire's settings. */
 const ENV = { PATH: process.env.PATH, HOME: process.env.HOME, npm_config_cache: process.env.npm_config_cache }
 
 function npm(cwd: string, ...args: string[]): string {
@@ -104,7 +104,7 @@ t.test('the package holds the runtime files and nothing else', async t => {
 })
 
 t.test(
-  'traces without their packages: the node does not start, and names the packages to install',
+  'without the packages for traces, the node does not start, and names the packages to install',
   async t => {
     const env = { ...ENV, PORT: '0', FANWIRE_OTEL: '1' }
     const { status, stdout, stderr } = spawnSync('npx', ['fanwire'], { cwd: APP, env, encoding: 'utf8' })

@@ -1,5 +1,5 @@
-// An application that hooks ask, in its own process. It answers on one port, and fails on each other port in a
-// different way.
+// An application that receives the requests of hooks, in its own process. It answers on one port, and fails on each
+// other port in a different way.
 
 import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'

@@ -69,7 +69,7 @@ function rulesOf(ports: readonly number[]): string {
   return rules.join('\n')
 }
 
-/** What was measured with one application. */
+/** The measurements with one application. */
 class Measured {
   readonly p99s: number[] = []
   readonly #application: string

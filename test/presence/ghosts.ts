@@ -16,6 +16,7 @@ export interface Row {
   readonly leaves: number
   /** Leaves that are correct: of users of a dead node, and of users who were away for longer than the grace period. */
   readonly due: number
+  /** Joins of members, and leaves of non-members. */
   readonly disorderly: number
   readonly seconds: number
   readonly wrong: string
@@ -31,7 +32,7 @@ const CUT = 10_000
 /** A user who is away for longer than this may leave, ms. It is a bit less than the grace period. */
 const LEAVES_AFTER = 4500
 
-/** `due`: exactly the users who must leave. */
+/** `due`: exactly the users who must leave. `fresh`: the fault may lose the log of joins and leaves. */
 type Case = readonly [fault: string, due: readonly string[], run: () => Promise<void>, fresh?: true]
 
 const NOBODY: readonly string[] = []

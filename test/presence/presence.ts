@@ -70,7 +70,7 @@ async function main(): Promise<void> {
 const JOIN_OF_PUBLISH = 3
 /** Maximum median time of a list of 1,000 members, ms. */
 const SNAPSHOT_MS = 20
-/** Measurements on a busy machine vary by this factor. */
+/** Maximum ratio of two p99: measurements on a busy machine vary by this factor. */
 const P99_FACTOR = 1.5
 /** Allowed delay beyond the timeout of the hook, ms. */
 const LATE_MS = 250

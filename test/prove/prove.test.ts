@@ -6,7 +6,7 @@ import { Account } from './account.ts'
 import { startFanwire } from './fanwire.ts'
 import { prove } from './run.ts'
 
-t.test('an account finds missing, repeated, reordered, and lost but reported events', async t => {
+t.test('an account counts missing, repeated and reordered events, and those that a gap reported', async t => {
   const account = new Account(0)
   for (const n of [1, 2, 4, 3, 4, 7]) account.event(n)
   account.gap()

@@ -89,8 +89,7 @@ export async function prove(system: System, asked: Asked): Promise<Result> {
   /** Publishes to each channel until every reader has seen the last event. */
   const settle = async () => {
     const deadline = Date.now() + SETTLE_MS
-    // Some clients notice a loss only with the next event. It is repeated for clients that
-    // were not connected yet.
+    // Some clients notice a loss only with the next event. More events follow for clients that were not connected yet.
     for (let next = 0; next === 0 || (!followed.every(isDone) && Date.now() < deadline); await sleep(50)) {
       if (next++ % 40 > 0) continue
       for (const [channel, n] of published) {

@@ -21,7 +21,7 @@ const HELP = `npm run test:runtimes -- [RUNTIME…]
 
 Checks the client's contract on each runtime, which comes from npm into .cache/.
 
-  RUNTIME  deno, bun or a version of Node (${ALL.join(', ')})
+  RUNTIME  deno, bun or a version of Node; by default, all of ${ALL.join(', ')}
 
 Exit codes: 0 all checks passed, 1 otherwise, 2 wrong usage.
 `

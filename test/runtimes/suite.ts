@@ -58,7 +58,7 @@ export async function run(places: Places, say: (line: string) => void): Promise<
   for (const wire of wires) {
     await check(`${wire}: cuts lose, repeat and reorder nothing`, () => cuts(wire))
   }
-  await check('a proxy that refuses upgrades and buffers: it ends on a wire that works', async () => {
+  await check('a client finds a wire that works behind a proxy that refuses upgrades and buffers', async () => {
     const fanwire = client(places.blocking)
     await fanwire.publish('blocked', 1)
     equal(await first(fanwire.subscribe<number>('blocked', { cursor: 'earliest' }), 1), [1])
@@ -74,7 +74,7 @@ export async function run(places: Places, say: (line: string) => void): Promise<
     equal(await gap, 'gone-7')
     fanwire.close()
   })
-  await check('rejections reject, and an invalid token stops it', async () => {
+  await check('a rejected publish raises, and a client without a token stops', async () => {
     const fanwire = client(places.direct)
     const refused: unknown = await fanwire.publish('not a name', 1).catch((error: unknown) => error)
     if (!(refused instanceof FanwireError)) throw new Error(String(refused))

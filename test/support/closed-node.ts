@@ -79,7 +79,7 @@ export class ClosedWorld {
     return join(this.#folder, name)
   }
 
-  /** A token that may do all that tokens can, on the rooms. */
+  /** A token with all rights that tokens can have, for the rooms. */
   token(more: Record<string, unknown> = {}, key = this.hs): string {
     return signToken(key, userClaims('ann', { caps: caps('room:*', 'sub', 'pub', 'hst', 'prs'), ...more }))
   }

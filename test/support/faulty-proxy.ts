@@ -19,7 +19,7 @@ export interface ProxyFaults {
 export interface FaultyProxy {
   readonly url: string
   readonly faults: ProxyFaults
-  /** Connections that it has cut. */
+  /** Number of connections that it has cut. */
   readonly cuts: number
   /** The port for new connections; called for each. */
   target: () => number

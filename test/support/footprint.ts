@@ -29,7 +29,7 @@ export interface Footprint extends Counts {
 export interface Measured {
   readonly pid: number
   readonly port: number
-  /** How to reach /metrics, if not by HTTP on `port`. */
+  /** The port of /metrics, if it is not `port`. */
   readonly metricsPort?: number
   /** An API key that may read /metrics, if it is not public. */
   readonly key?: string | undefined

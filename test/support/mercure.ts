@@ -85,7 +85,7 @@ export function hubOf({ port }: Pick<Node, 'port'>) {
     if (answer.status !== 200) throw new Error(text)
     return text
   }
-  /** Returns when it is subscribed. */
+  /** Subscribes. Returns once the stream is open. */
   const subscribe = async (
     query: string,
     { headers = {}, types = [] }: { headers?: Record<string, string>; types?: readonly string[] } = {},

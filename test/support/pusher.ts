@@ -78,7 +78,7 @@ export function clientsOf(port: number) {
     return { client, received }
   }
 
-  /** Returns when it is subscribed. */
+  /** Subscribes to a channel. Returns once that has succeeded. */
   const subscribed = async (client: PusherClient, name: string) => {
     const channel = client.subscribe(name)
     await until(`subscribed to ${name}`, () => channel.subscribed)

@@ -148,7 +148,7 @@ export async function startSentinel(
     sentinels.push(
       ...(await startAll(Array.from({ length: count }, () => ({ ...secure, sentinel: config })))),
     )
-    // Sentinels refresh every ten seconds, and publish every two.
+    // By default, sentinels refresh every ten seconds, and publish every two.
     const quick = ['info-period', 200, 'publish-period', 250, 'ask-period', 250, 'ping-period', 250]
     await Promise.all(sentinels.map(each => watch.raw(each).call('SENTINEL', 'DEBUG', ...quick)))
     await group.replica()
@@ -163,7 +163,7 @@ export async function startSentinel(
   }
 }
 
-/** Masters that share the slots, each with replicas: those of the first master come first. */
+/** Masters that share the slots, each with replicas. `servers`: the masters, then the replicas in the same order. */
 export async function startCluster(
   masters: number,
   replicas = 0,

@@ -35,7 +35,7 @@ export interface RedisServerOptions {
   readonly dir?: string
   /** Further arguments, e.g. `['--appendonly', 'yes']`. Saves are off unless requested. */
   readonly args?: readonly string[]
-  /** 0: any free one. */
+  /** 0: any free port. */
   readonly port?: number
   /** Makes it a sentinel, with this configuration in addition to its address. */
   readonly sentinel?: string

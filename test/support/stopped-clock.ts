@@ -1,4 +1,4 @@
-// Clocks that a test moves. Timers continue to run: stopped-time.ts stops them too.
+// Clocks that a test moves. Timers continue to run: test/unit/broker/fanout/stopped-time.ts stops them too.
 
 import { mock } from 'node:test'
 import type { Test } from 'tap'

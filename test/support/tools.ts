@@ -21,7 +21,7 @@ export function pathOf(name: string): string | undefined {
   }
 }
 
-/** The reason to skip a test that needs a program; false if it is installed. */
+/** The reason to skip a test that needs a program; false if it is installed. `fits`: its `--version` must match it. */
 export function without(name: string, fits?: RegExp): string | false {
   if (pathOf(name) === undefined) return `${name} is not installed`
   if (fits === undefined || fits.test(execFileSync(name, ['--version'], { encoding: 'utf8' }))) return false
