@@ -20,7 +20,7 @@ export async function openApi(): Promise<string> {
   }
 }
 
-/** Registers the routes again without their handlers, in an app with the library, which describes only such routes. */
+/** Registers the routes again, without their handlers, in an app with the plugin, which describes only its app's routes. */
 async function describe(routes: readonly RouteOptions[]): Promise<object> {
   const app = Fastify({ exposeHeadRoutes: false })
   app.setValidatorCompiler(() => () => true)

@@ -58,7 +58,7 @@ export async function run(places: Places, say: (line: string) => void): Promise<
   for (const wire of wires) {
     await check(`${wire}: cuts lose, repeat and reorder nothing`, () => cuts(wire))
   }
-  await check('a client finds a wire that works behind a proxy that refuses upgrades and buffers', async () => {
+  await check('a client finds a working wire behind a proxy that refuses upgrades and buffers', async () => {
     const fanwire = client(places.blocking)
     await fanwire.publish('blocked', 1)
     equal(await first(fanwire.subscribe<number>('blocked', { cursor: 'earliest' }), 1), [1])
