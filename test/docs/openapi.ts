@@ -20,7 +20,7 @@ export async function openApi(): Promise<string> {
   }
 }
 
-/** Registers the routes again, without their handlers, in an app with the plugin, which describes only its app's routes. */
+/** Registers the routes without their handlers in an app with the plugin, which describes only routes of its app. */
 async function describe(routes: readonly RouteOptions[]): Promise<object> {
   const app = Fastify({ exposeHeadRoutes: false })
   app.setValidatorCompiler(() => () => true)
