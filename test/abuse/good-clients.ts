@@ -113,7 +113,7 @@ export class GoodClients {
     await this.#publisher?.stop(patient ? ANSWERED_WITHIN : 0)
     if (patient) {
       const arrived = () => this.account.missing() === 0
-      await until('all has arrived', arrived, ARRIVED_WITHIN).catch(() => {})
+      await until('all events have arrived', arrived, ARRIVED_WITHIN).catch(() => {})
     }
     await Promise.all(this.#readers.map(reader => this.#leave(reader)))
   }

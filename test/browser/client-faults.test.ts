@@ -90,7 +90,7 @@ t.test('the client in a browser, under faults', { skip: withoutBrowser }, async 
   for (const [i, [what, , wire]] of blocked.entries()) {
     const reading = proxied[i]
     await reading?.has(3)
-    await until('it is connected', async () => (await reading?.wires())?.length === 1)
+    await until('the client is connected', async () => (await reading?.wires())?.length === 1)
     t.strictSame(await reading?.wires(), [wire], what)
     t.comment(`${what}: the first event after ${((await reading?.first()) ?? 0) | 0} ms, by ${wire}`)
   }

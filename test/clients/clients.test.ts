@@ -176,7 +176,7 @@ await t.test('clients whose node is killed twice and drained once', async t => {
   const started = await Promise.all(hosted.map(each => start(t, each, fronts)))
   const barrier = new Barrier(started)
   const readers = started.length * fronts.length
-  await until('all clients read', async () => {
+  await until('all clients are readers', async () => {
     const info = await (await fetch(`${edge.url}/v1/channels/${channel}`)).json()
     return (info as { readers: number }).readers >= readers
   }).catch(error => t.comment(error.message))

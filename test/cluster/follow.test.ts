@@ -40,7 +40,7 @@ if (kind !== undefined) {
         await Promise.all([one.kill(), two.kill()])
         await redis.stop()
       })
-      await until('it is up', async () => (await fetch(`${balancer.url}/readyz`)).ok)
+      await until('the balancer is up', async () => (await fetch(`${balancer.url}/readyz`)).ok)
 
       const publisher = launchCommand(balancer.url, 'publish', 'news', '-', '--json')
       const followers = WIRES.map(wire =>
@@ -55,7 +55,7 @@ if (kind !== undefined) {
         for (; left > 0; left--) {
           published.push(JSON.stringify({ what, n: published.length }))
           publisher.child.stdin.write(`${published.at(-1)}\n`)
-          await until('its receipt', () => publisher.lines().length === published.length)
+          await until('the receipt is printed', () => publisher.lines().length === published.length)
         }
         await changed
         for (const [i, { lines }] of followers.entries())

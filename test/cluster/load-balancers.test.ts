@@ -137,7 +137,7 @@ async function publishTo(followers: readonly Follower[], channel: string, before
   while (ids.length < 10) ids.push(await publish(topology.lbs[0]?.url ?? '', channel, before + ids.length))
   const last = ids.at(-1)
   await until(
-    'all have the last one',
+    'all clients have the last event',
     () => followers.every(({ received }) => received.at(-1) === last),
     30_000,
   )
@@ -326,7 +326,7 @@ for (const kind of KINDS) {
     const channel = fresh('upgrading')
     const upgraded = Array.from({ length: 4 }, (_, n) => follow(t, lb, channel, n, ['polling', 'websocket']))
     const transport = ({ socket }: Follower) => socket.io.engine.transport.name
-    await until('all have changed', () => upgraded.every(each => transport(each) === 'websocket'), 30_000)
+    await until('all are upgraded', () => upgraded.every(each => transport(each) === 'websocket'), 30_000)
     const direct = Array.from({ length: 12 }, () => follow(t, lb, channel, 0, ['websocket']))
     const ids = await publishTo([...upgraded, ...direct], channel)
     await until('each client is one reader', async () => sum(await readersOf(channel)) === 16)
@@ -549,7 +549,7 @@ for (const kind of KINDS) {
       const edge = await startNode({ args: ['--drain', '0ms', '--drain-notice', '0ms'] })
       t.teardown(() => edge.kill())
       const url = await before(t, kind, { edges: [edge] })
-      await until('it is up', async () => (await fetch(`${url}/readyz`)).ok)
+      await until('the balancer is up', async () => (await fetch(`${url}/readyz`)).ok)
       const ends: Promise<string>[] = []
       for (const wire of ['sse', 'stream', 'push']) {
         const { port } = new URL(url)

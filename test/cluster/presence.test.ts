@@ -60,7 +60,7 @@ async function ask(path: string, { url } = third): Promise<Record<string, never>
 async function senderOf(among: readonly RunningNode[]): Promise<RunningNode> {
   const [one] = among as [RunningNode]
   let found: RunningNode | undefined
-  await until('one sends', async () => {
+  await until('one of the nodes sends', async () => {
     const { sender } = await ask('/v1/admin/webhooks', one)
     const { nodes } = (await ask('/v1/admin/nodes', one)) as unknown as {
       nodes: { id: string; pid: number }[]
@@ -88,20 +88,20 @@ function alternate(all: readonly Received[], [come, go]: readonly [string, strin
 
 t.test('members of a killed, paused or stopped node leave once, and return when it resumes', async t => {
   await Promise.all([many(first, 'a'), many(second, 'b'), many(third, 'c')])
-  await until('all', async () => (await users()) === 3 * MEMBERS)
+  await until('all users are members', async () => (await users()) === 3 * MEMBERS)
   let coming = 0
   const load = setInterval(() => void come(third, `l${coming++}`, 'room:load'), 100)
   await until('the application is notified', () => application.taken.includes('presence.joined room:load l5'))
   await first.kill()
   second.signal('SIGSTOP')
-  await until('only those of the third', async () => (await users()) === MEMBERS, 40_000)
+  await until('only the members of the third node are left', async () => (await users()) === MEMBERS, 40_000)
   clearInterval(load)
   second.signal('SIGCONT')
-  await until('those of the second again', async () => (await users()) === 2 * MEMBERS)
+  await until('the members of the second node are back', async () => (await users()) === 2 * MEMBERS)
   const [lives] = [...new Set((await ask('/v1/lives')).events as unknown as { channel: string }[])]
   t.ok(lives)
   await second.stop()
-  await until('they have left', async () => (await users()) === MEMBERS)
+  await until('its members have left', async () => (await users()) === MEMBERS)
   const all = await readAll('fanwire:presence:room:1')
   t.ok(alternate(all, ['join', 'leave']), 'joins and leaves alternate')
   t.equal(all.filter(({ type }) => type === 'leave').length, 3 * MEMBERS, 'each once')
@@ -110,7 +110,7 @@ t.test('members of a killed, paused or stopped node leave once, and return when 
 t.test('the log of lives has these joins and leaves, too', async t => {
   const joins = (await readAll('fanwire:presence:room:1')).map(({ type, data }) => `${type} ${data.user}`)
   let found: string[] = []
-  await until('all of it', async () => {
+  await until('the log has all of them', async () => {
     const pages = await Promise.all(Array.from({ length: 16 }, (_, i) => readAll(`fanwire:lives:${i}`)))
     found = pages
       .flat()
@@ -132,7 +132,7 @@ t.test(
   async t => {
     const log = await Promise.all(Array.from({ length: 16 }, (_, i) => readAll(`fanwire:lives:${i}`)))
     const ids = log.map((lives, i) => lives.map(({ id }) => `${i}:${id}`))
-    await until('all', () =>
+    await until('the application has all', () =>
       ids.every((each, i) => (takenOf(application.messages)[i]?.length ?? 0) >= each.length),
     )
     t.strictSame(
@@ -150,11 +150,11 @@ t.test(
 t.test('a Redis that lost everything causes no leave', async t => {
   const kept = MEMBERS
   await raw.flushall()
-  await until('all are there again', async () => (await users()) === kept)
+  await until('all are members again', async () => (await users()) === kept)
   const all = await readAll('fanwire:presence:room:1')
   t.notOk(all.some(({ type }) => type === 'leave'))
   await redis.restart('SIGKILL')
-  await until('and again', async () => (await users()) === kept)
+  await until('all are members after the restart', async () => (await users()) === kept)
   t.notOk((await readAll('fanwire:presence:room:1')).some(({ type }) => type === 'leave'))
 })
 
@@ -164,6 +164,6 @@ t.test('a stopping node hands over the sending of webhooks', async t => {
   t.equal(await senderOf([third, fourth]), third)
   await Promise.all([third.stop(), come(fourth, 'late')])
   await until('it is notified', () => application.taken.includes('presence.joined room:1 late'))
-  await until('of the leaves', () => application.taken.includes(`presence.left room:1 c${MEMBERS - 1}`))
+  await until('the leaves arrive', () => application.taken.includes(`presence.left room:1 c${MEMBERS - 1}`))
   t.equal(await senderOf([fourth]), fourth)
 })

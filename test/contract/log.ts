@@ -466,7 +466,7 @@ export function logContract(t: Test, name: string, make: MakeLog): void {
     await Promise.all(['few', 'small', 'brief', 'all'].map(channel => log.append(channel, drafts(9))))
     const count = async (channel: string) => (await log.state(channel)).count
     t.same([await count('few'), await count('small'), await count('all')], [3, 4, 9])
-    await until('the brief have gone', async () => (await count('brief')) === 0)
+    await until('the events of the brief channel have gone', async () => (await count('brief')) === 0)
     retentions.set('few', { ...RETENTION, events: 5 })
     t.equal(await count('few'), 3, 'trimmed events do not return')
     await log.append('few', drafts(9))
@@ -479,11 +479,11 @@ export function logContract(t: Test, name: string, make: MakeLog): void {
   withLog('retention by age empties a silent channel', { retention: { age: 400 } }, async (t, log) => {
     const first = await log.append('a', drafts(3))
     const { epoch } = await append(log, 'a', drafts(2, 4))
-    await until('some have gone', async () => (await log.state('a')).count < 5)
+    await until('some events have gone', async () => (await log.state('a')).count < 5)
     const { head, tail, count } = await log.state('a')
     t.same(head, { epoch, offset: 5 })
     t.equal(tail?.offset, count === 0 ? undefined : 6 - count)
-    await until('all have gone', async () => (await log.state('a')).count === 0)
+    await until('all events have gone', async () => (await log.state('a')).count === 0)
     t.ok(Date.now() - (first[0]?.time ?? 0) > 100)
     const state = await log.state('a')
     t.same([state.head, state.tail], [head, undefined])

@@ -129,7 +129,7 @@ class Mix {
       model.clear(head.epoch)
       const path = `/v1/poll?channel=${this.#channel}&cursor=latest`
       await until(
-        'it is clear',
+        'the channel is cleared',
         async () => JSON.parse((await this.#node.get(path)).body).cursor === model.position,
       )
     } else if (some === 2 && !model.ended) {

@@ -131,7 +131,7 @@ function passing(t: Test, node: Node, connect: Connect): void {
       connect({ channels: [channel], cursor: first }),
       connect({ channels: [channel], cursor: first, select: { types: ['b'] } }),
     ])
-    await until('both read', () => node.hub.readers(channel) === 2)
+    await until('both clients are readers', () => node.hub.readers(channel) === 2)
     await relay(channel, 'a')
     const [one] = await node.append(channel, '1')
     await relay(channel, 'b', 'c')

@@ -452,7 +452,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     const readers = [1, 2, 3].map(() => connectTo(small, { channels, cursor: start.join(',') }))
     const nexts = (await Promise.all(readers)).map(client => client.next().catch(error => ({ close: error })))
     if (wire.streams) t.equal(small.hub.stats().readers, 6)
-    if (wire.name === 'long-poll') await until('all are held', () => small.hub.connections.held.size === 3)
+    if (wire.name === 'long-poll') await until('all are waiting', () => small.hub.connections.held.size === 3)
     for (const client of clients) client.cut()
     t.ok((await Promise.all(nexts)).every(item => 'close' in item))
     await until('readers have left', () => {
@@ -480,7 +480,7 @@ async function standing(
 ): Promise<void> {
   t.test('sends heartbeats', async () => {
     const client = await connectTo(node, { channels: [fresh()] })
-    await until('two heartbeats', () => client.heartbeats >= 2)
+    await until('two heartbeats have arrived', () => client.heartbeats >= 2)
   })
 
   t.test('a client that stops reading costs no memory, delays nobody, and catches up later', async t => {
@@ -503,7 +503,7 @@ async function standing(
       for (const socket of sockets) most = Math.max(most, socket.writableLength)
     }
     // Over TLS and HTTP/2, the node detects with a delay that the fast connection is no longer full.
-    await until('one is behind', () => node.hub.connections.full.size === 1)
+    await until('one reader is behind', () => node.hub.connections.full.size === 1)
     t.ok(most < 1024 * 1024, `at most ${most} bytes were queued`)
     slow.resume()
     t.strictSame(idsOf(await take(slow, ids.length)), ids)

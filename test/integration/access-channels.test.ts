@@ -110,14 +110,14 @@ each(
     const [id = ''] = await node.append('room:1', '1')
     await until('the member has the event', () => member.events.length === 1)
     await unsubscribe('room:1')
-    await until('it is notified', () => member.taken.length === 1)
+    await until('the member is notified', () => member.taken.length === 1)
     t.strictSame(member.taken, [
       { channel: 'room:1', cursor: id, code: 4403, reason: 'unsubscribed from room:1' },
     ])
     t.equal(node.hub.readers('room:1'), 0)
     await node.append('room:1', '2')
     await node.append('room:2', '3')
-    await until('it continues with the others', () => member.events.length === 2)
+    await until('the member has events of the others', () => member.events.length === 2)
     t.strictSame(member.events, [1, 3])
     // The ended channel does not count for the limit of three per user.
     t.match(await member.subscribe({ channel: 'room:4' }), { ok: { channel: 'room:4' } })
@@ -134,11 +134,11 @@ each('when a rule is removed, only its channel ends', async (t, world, node, con
   await member.subscribe({ channel: 'room:1' })
   await member.subscribe({ channel: 'inbox:ann' })
   world.writeRules(RULES.replace('"room:*", subscribe: token', '"room:*", subscribe: nobody'))
-  await until('it is notified', () => member.taken.length === 1)
+  await until('the member is notified', () => member.taken.length === 1)
   t.match(member.taken, [{ channel: 'room:1', code: 4403, reason: 'may not read room:1 any more' }])
   t.match(await member.subscribe({ channel: 'room:1' }), { error: { code: 'FW_FORBIDDEN' } })
   await node.append('inbox:ann', '1')
-  await until('it continues with the other', () => member.events.length === 1)
+  await until('the other channel continues', () => member.events.length === 1)
 })
 
 each(
@@ -157,12 +157,12 @@ each(
       error: { code: 'FW_ALREADY_SUBSCRIBED' },
     })
     const [id = ''] = await node.append('room:1', '1')
-    await until('it has the event', () => member.events.length === 1)
+    await until('the member has the event', () => member.events.length === 1)
     t.strictSame(await member.subscribe({ channel: 'room:1', token: fresh }), {
       ok: { channel: 'room:1', cursor: id },
     })
     clock.forward(SHORT_MS)
-    await until('it is notified', () => member.taken.length === 1)
+    await until('the member is notified', () => member.taken.length === 1)
     t.match(member.taken, [{ channel: 'room:2', code: 4401, reason: 'token expired' }])
     t.match(
       await member.subscribe({ channel: 'room:2' }),
@@ -170,7 +170,7 @@ each(
       'the expired token grants nothing',
     )
     await node.append('room:1', '2')
-    await until('the renewed one continues', () => member.events.length === 2)
+    await until('the renewed channel continues', () => member.events.length === 2)
   },
 )
 
@@ -185,9 +185,9 @@ each('a refreshed connection outlives the tokens of its channels', async (t, wor
     token: world.token({ caps: undefined, channel: 'room:2', exp: soon() }),
   })
   clock.forward(SHORT_MS)
-  await until('the other ends', () => member.taken.length === 1)
+  await until('the other channel ends', () => member.taken.length === 1)
   await node.append('room:1', '1')
-  await until('it continues', () => member.events.length === 1)
+  await until('the first channel continues', () => member.events.length === 1)
 })
 
 each('a client with only channel tokens stays as long as they are valid', async (t, world, node, connect) => {
@@ -198,7 +198,7 @@ each('a client with only channel tokens stays as long as they are valid', async 
   t.match(await member.subscribe({ channel: 'room:2', token: token('room:2', world.rs) }), { ok: {} })
   t.match(await member.auth(world.token()), { error: { code: 'FW_FORBIDDEN' } }, 'it cannot become a user')
   world.writeTokenKeys(world.rs)
-  await until('it is notified', () => member.taken.length === 1)
+  await until('the member is notified', () => member.taken.length === 1)
   t.match(member.taken, [{ channel: 'room:1', code: 4401, reason: 'token revoked' }])
   t.match(await member.subscribe({ channel: 'room:1' }), { error: { code: 'FW_FORBIDDEN' } })
   world.writeTokenKeys(world.es)

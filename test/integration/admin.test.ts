@@ -76,7 +76,7 @@ t.test('the lists of one node cover all nodes', async t => {
   t.match(await look('/v1/admin/channels?match=inbox:list'), { channels: [{ readers: 2, nodes: 2 }] })
 
   const [id = ''] = await third.append('inbox:list', '1')
-  await until('both readers had it', async () => {
+  await until('both readers have it', async () => {
     const { body } = await asAdmin('/v1/admin/explain', { user: 'list', channel: 'inbox:list', id })
     return (body.readers as { had: boolean }[]).every(({ had }) => had)
   })
@@ -95,7 +95,7 @@ t.test('revoke on one node ends the reader on another, and rejects the token eve
   t.equal((await asAdmin('/v1/admin/users/eve/revoke')).status, 202)
   await reader.ended
   for (const node of nodes) {
-    await until('it is refused', async () => {
+    await until('the token is refused', async () => {
       const { status } = await client(node).get('/v1/poll?channel=inbox:eve', token('eve'))
       return status === 401
     })

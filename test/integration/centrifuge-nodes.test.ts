@@ -42,7 +42,7 @@ for (const transport of ['http_stream', 'sse'] as const) {
     await sub.ready(20_000)
     await sub.publish({ n: 1 })
     await other.publish(channel, '{"n":2}')
-    await until('both are there', () => read.length === 2)
+    await until('both events are read', () => read.length === 2)
     t.strictSame(read, [{ n: 1 }, { n: 2 }])
     t.equal((await sub.history({ limit: 10 })).publications.length, 2)
     await t.rejects(client.rpc('x', 1), { code: 108 })

@@ -47,29 +47,29 @@ async function survives(t: Test, { url }: Group, failover: () => Promise<void>):
   const options = redisLogOptions(url, { retentionOf, idempotencyWindow: WINDOW })
   const [a, b, c] = [await openNode(t, options), await openNode(t, options), await openNode(t, options)]
   const all = [a, b, c]
-  await until('all know all', () => all.every(({ nodes }) => nodes.list().length === 3))
+  await until('all nodes know each other', () => all.every(({ nodes }) => nodes.list().length === 3))
   await a.control.send('revoke', { user: 'before', before: 1 })
-  await until('all have received', () => all.every(({ revoked }) => revoked.has('before')))
+  await until('all nodes have received it', () => all.every(({ revoked }) => revoked.has('before')))
   const [kept, used] = [await a.tickets.issue('kept'), await a.tickets.issue('used')]
   t.strictSame(await b.tickets.take(used.ticket), { record: 'used' })
 
   await failover()
 
-  await until('a command is taken', () =>
+  await until('a command is accepted', () =>
     b.control.send('revoke', { user: 'after', before: 2 }).then(() => true),
   )
-  await until('all have received', () => all.every(({ revoked }) => revoked.has('after')))
+  await until('all nodes have received it', () => all.every(({ revoked }) => revoked.has('after')))
   // The old master may have accepted a command and lost it.
   await until('the nodes know that they may have missed some', () => all.every(({ missed }) => missed() >= 1))
   const late = await openNode(t, options)
-  await until('a later node has received', () => late.revoked.has('before') && late.revoked.has('after'))
-  await until('the tickets’ master is there', async () => {
+  await until('a later node has received both', () => late.revoked.has('before') && late.revoked.has('after'))
+  await until('the master of the tickets is available', async () => {
     t.strictSame(await c.tickets.take(used.ticket), { refused: 'used' })
     return true
   })
   t.strictSame(await c.tickets.take(kept.ticket), { record: 'kept' })
   t.strictSame(await a.tickets.take(kept.ticket), { refused: 'used' })
-  await until('all answer', async () => (await a.questions.ask('connections', {})).silent.length === 0)
+  await until('all nodes answer', async () => (await a.questions.ask('connections', {})).silent.length === 0)
 }
 
 t.test('commands, questions and tickets survive a failover behind Sentinel', async t => {
@@ -82,7 +82,7 @@ t.test('commands, questions and tickets survive a failover behind Sentinel', asy
     await raw.set('replicated', '1')
     t.equal(await raw.wait(1, 10_000), 1)
     await group.watch(group.sentinels[0] as RedisServer).call('SENTINEL', 'FAILOVER', group.name)
-    await until('the failover', async () => (await group.master()) === replica)
+    await until('the replica is the master', async () => (await group.master()) === replica)
   })
 })
 

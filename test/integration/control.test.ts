@@ -116,7 +116,7 @@ t.test('all nodes answer a question, and a dead one is named', async t => {
     return { nodes, questions, log }
   })
   const [a, b, c] = nodes
-  await until('all know all', () => nodes.every(({ nodes }) => nodes.list().length === 3))
+  await until('all nodes know each other', () => nodes.every(({ nodes }) => nodes.list().length === 3))
   const began = performance.now()
   const all = await a.questions.ask('channels', {}, { timeout: 30_000 })
   t.comment(`${Math.round(performance.now() - began)} ms until all had answered`)

@@ -80,7 +80,7 @@ t.test('the official client follows a stream over a restart, and on another node
       read.push(...batch.items)
       ;({ offset } = batch)
     })
-    await until(`item ${count}`, () => read.length === count)
+    await until(`${count} items are read`, () => read.length === count)
     return response
   }
   const followed = await follow(one, 2)
@@ -124,9 +124,9 @@ t.test('the official client sends a token, and fetches another if it is rejected
     },
   })
   response.subscribeJson(async ({ items }) => void read.push(...items))
-  await until('the first', () => read.length === 1)
+  await until('the first item is read', () => read.length === 1)
   await written.append('2')
-  await until('the second', () => read.length === 2)
+  await until('the second item is read', () => read.length === 2)
   response.cancel()
   t.strictSame([refused, read], [[401], [1, 2]])
   await t.rejects(stream({ url: at(one, '/v1/stream/inbox:bob'), headers, live: false }), /403/)

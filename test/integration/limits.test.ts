@@ -74,7 +74,7 @@ t.test("a user's limits apply across both nodes", async t => {
   for (let i = 0; i < 200; i++) t.equal(await publish(a), 201)
   t.equal(await publish(a), 429)
   const kept = async (channel: string) => (await b.log.state(channel)).count
-  await until('a has reported it', async () => (await kept('fanwire:usage')) > 0)
+  await until('a has reported its usage', async () => (await kept('fanwire:usage')) > 0)
   // Without a's usage, b would accept 200. In each second, a leaves usage of up to half of its share unreported: 50.
   let taken = 0
   while ((await publish(b)) === 201 && taken < 190) taken++
@@ -86,7 +86,7 @@ t.test("a user's limits apply across both nodes", async t => {
   const { holds } = b.app.fanwire.limits
   await until('b knows of both connections', () => holds.others('user', 'ada').connections === 2)
   const third = open(b)
-  await until('one more is held', () => holds.size === 1)
+  await until('b holds the third connection', () => holds.size === 1)
   t.equal(await statusOf(b, 'ada', '/v1/stream?channel=c'), 429)
   held[0]?.destroy()
   await until('b knows that one has left', () => holds.others('user', 'ada').connections < 2)

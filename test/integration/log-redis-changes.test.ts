@@ -102,7 +102,7 @@ t.test('a loss of all or part of Redis is found within six rounds, in all channe
   before = asked.turns
   await raw.del(lost.flatMap(name => ['m', 's', 'i0', 'i1'].map(key => `fw:{${name}}:${key}`)))
   const isReported = (name: string) => (recorders.get(name)?.gaps.length ?? 0) > (counts.get(name) ?? 0)
-  await until('a gap', () => lost.every(isReported))
+  await until('each of them has a gap', () => lost.every(isReported))
   t.ok(asked.turns - before <= 6 * TURNS_A_ROUND, `deleted: found in ${asked.turns - before} turns`)
 
   // The record of changes is lost, and possibly a change with it.

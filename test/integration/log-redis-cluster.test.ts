@@ -49,7 +49,7 @@ t.test('many channels are followed and compared across all masters', async t => 
   for (const [i, recorder] of recorders.entries())
     await recorder.reaches(heads[i] ?? { epoch: '', offset: 0 })
   for (const recorder of recorders) if (recorder.faults.length || recorder.gaps.length) t.fail('a gap')
-  await until('the probe', () => works(log))
+  await until('the probe succeeds', () => works(log))
   t.ok(log.reconnects >= 3)
 })
 
@@ -61,7 +61,7 @@ t.test('a probe covers every master; an unavailable one is named and fails its o
     const address = `127.0.0.1:${server?.port}`
     server?.pause()
     try {
-      await until('it is noticed', async () => {
+      await until('the log notices it', async () => {
         await log.probe()
         return log.away(name) !== undefined
       })
@@ -75,14 +75,14 @@ t.test('a probe covers every master; an unavailable one is named and fails its o
     } finally {
       server?.resume()
     }
-    await until('it is back', async () => (await works(log)) && log.away(name) === undefined)
+    await until('the master is available', async () => (await works(log)) && log.away(name) === undefined)
     await append(log, name, [draft(2)])
   }
   for (const server of cluster.servers.slice(0, 3)) server.pause()
-  await until('all are away', async () => !(await works(log)))
+  await until('all masters are unavailable', async () => !(await works(log)))
   for (const server of cluster.servers.slice(0, 3)) server.resume()
   await cluster.settled()
-  await until('all are back', () => works(log))
+  await until('all masters are available', () => works(log))
 })
 
 t.test('a slot moves away and back while events are appended and followed', async t => {
@@ -118,7 +118,7 @@ t.test('a slot moves away and back while events are appended and followed', asyn
     refused.every(each => /TRYAGAIN|MOVED|ASK/.test(each)),
     `${[...new Set(refused)]}`,
   )
-  await until('the probe', () => works(logs[0] as RedisLog))
+  await until('the probe succeeds', () => works(logs[0] as RedisLog))
 })
 
 t.test('a replica takes over in an orderly failover, and hands back', async t => {
@@ -139,7 +139,7 @@ t.test('a replica takes over in an orderly failover, and hands back', async t =>
   const { reads } = log
   await watch.reaches(await append(log, watched, drafts(1)))
   t.equal(log.reads, reads, 'messages arrive again, so that nothing is read')
-  for (const log of logs) await until('the probe', () => works(log))
+  for (const log of logs) await until('the probe succeeds', () => works(log))
 })
 
 t.test('a master dies, and the events that its replica lacks are inside a gap', async t => {
@@ -155,7 +155,7 @@ t.test('a master dies, and the events that its replica lacks are inside a gap', 
     const refusal = events.refusal()
     replica.resume()
     await refusal
-    await until('the failover', async () => (await cluster.owner(slotOf('b'))) === replica)
+    await until('the replica is the master', async () => (await cluster.owner(slotOf('b'))) === replica)
     await events.more(20)
     await master.restart()
     await cluster.settled()
@@ -164,7 +164,7 @@ t.test('a master dies, and the events that its replica lacks are inside a gap', 
   const [a, , b, , c] = await events.end()
   t.ok((b?.gaps.length ?? 0) >= 2)
   t.same([...(a?.gaps ?? []), ...(c?.gaps ?? [])], [], 'channels of other masters have no gap')
-  for (const log of logs) await until('the probe', () => works(log))
+  for (const log of logs) await until('the probe succeeds', () => works(log))
 })
 
 t.test('W4: Redis and Valkey report whether they are a cluster', async t => {
@@ -199,5 +199,5 @@ t.test('close leaves no connection and no timer', async t => {
   await log.probe()
   t.ok(count() > before)
   await log.close()
-  await until('the connections', () => count() <= before)
+  await until('the connections are closed', () => count() <= before)
 })

@@ -55,14 +55,14 @@ t.test('a replica takes over when a sentinel orders it', async t => {
       if (order === 3) throw error
     })
   }
-  await until('the logs follow', () => logs.every(log => log.reconnects >= 2))
+  await until('the logs have reconnected', () => logs.every(log => log.reconnects >= 2))
   await events.more(20)
   const recorders = await events.end()
   t.ok(
     recorders.every(each => each.gaps.length >= 1),
     'the failover starts an epoch',
   )
-  for (const log of logs) await until('the probe', () => works(log))
+  for (const log of logs) await until('the probe succeeds', () => works(log))
 })
 
 t.test('a master dies, and the events that its replica lacks are inside a gap', async t => {
@@ -81,7 +81,7 @@ t.test('a master dies, and the events that its replica lacks are inside a gap', 
     const refusal = events.refusal()
     replica.resume()
     await refusal
-    await until('the failover', async () => (await group.master()) === replica)
+    await until('the replica is the master', async () => (await group.master()) === replica)
     await events.more(20)
     await master.restart()
   }
@@ -93,13 +93,13 @@ t.test('a master dies, and the events that its replica lacks are inside a gap', 
     'each failover starts an epoch',
   )
   t.ok(events.refused.length > 0)
-  for (const log of logs) await until('the probe', () => works(log))
+  for (const log of logs) await until('the probe succeeds', () => works(log))
 })
 
 t.test('close leaves no connection and no timer', async t => {
   const count = () =>
     process.getActiveResourcesInfo().filter(each => /TCP|Timeout|Immediate/.test(each)).length
-  await until('few connections', () => count() < 1000)
+  await until('most connections are closed', () => count() < 1000)
   const before = count()
   const log = new RedisLog(options())
   await log.open()
@@ -108,5 +108,5 @@ t.test('close leaves no connection and no timer', async t => {
   await log.probe()
   t.ok(count() > before)
   await log.close()
-  await until('the connections', () => count() <= before)
+  await until('the connections are closed', () => count() <= before)
 })

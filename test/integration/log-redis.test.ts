@@ -353,7 +353,7 @@ t.test('a restart starts an epoch: the persisted events can be read to the end',
   )
   t.equal(await raw.ping(), 'PONG')
   t.ok(log.reconnects >= 2)
-  await until('the probe', () => log.probe().then(() => true))
+  await until('the probe succeeds', () => log.probe().then(() => true))
 })
 
 t.test(
@@ -426,12 +426,12 @@ t.test('a replica that takes over starts an epoch, and one that has not is rejec
   })
   t.teardown(() => replica.stop())
   const rawReplica = client(t, replica)
-  await until('the sync', async () =>
+  await until('the replica is in sync', async () =>
     (await rawReplica.info('replication')).includes('master_link_status:up'),
   )
   // Attaching the replica already changed the identity of the master, and so started an additional epoch.
   const head = await append(log, 'a', drafts(5))
-  await until('the replica', async () => (await rawReplica.xlen('fw:{a}:s')) === 5)
+  await until('the replica has the events', async () => (await rawReplica.xlen('fw:{a}:s')) === 5)
   const other = await openRedisLog(t, { ...settings, url: replica.url })
   await unavailable(t, other.append('a', [draft(1)]))
   await unavailable(t, other.read('a', 'earliest', ALL))
@@ -460,7 +460,7 @@ t.test('killed connections lose and repeat nothing', async t => {
     [240, 'both'],
     [300, 'pubsub'],
   ] as const) {
-    await until('appends', () => sent >= at)
+    await until('enough is appended', () => sent >= at)
     if (type !== 'normal') await raw.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
     if (type !== 'pubsub') await raw.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
   }
@@ -473,7 +473,7 @@ t.test('killed connections lose and repeat nothing', async t => {
     Array.from({ length: total }, (_, i) => i + 1),
   )
   sound(t, recorder)
-  await until('the probe', () => log.probe().then(() => true))
+  await until('the probe succeeds', () => log.probe().then(() => true))
   await other.reaches(await append(log, 'b', [draft(1)]))
   sound(t, other)
   t.ok(log.reconnects >= 4)
@@ -513,7 +513,7 @@ t.test('a lost message is found through the one after it', async t => {
   const recorder = await record(reader, 'a')
   proxy.mode = 'no messages'
   await append(writer, 'a', drafts(2))
-  await until('the message', () => proxy.dropped > 0)
+  await until('the message is dropped', () => proxy.dropped > 0)
   proxy.mode = 'pass'
   await recorder.reaches(await append(writer, 'a', drafts(2, 3)))
   t.same(recorder.delivered.map(dataOf), [1, 2, 3, 4])
@@ -534,7 +534,7 @@ t.test('a silent connection fails the probe, and the log reconnects and catches 
     const head = await append(writer, 'a', drafts(2))
     await unavailable(t, reader.probe())
     proxy.mode = 'pass'
-    await until('the probe', () => reader.probe().then(() => true))
+    await until('the probe succeeds', () => reader.probe().then(() => true))
     await recorder.reaches(head)
     t.same(recorder.gaps, [])
     sound(t, recorder)
@@ -587,7 +587,7 @@ t.test('an append in flight when the connection breaks fails at once and is not 
   await refusals
   t.ok(Date.now() - from < 30_000, 'they fail without waiting for the timeout')
   proxy.mode = 'pass'
-  await until('the probe', () => writer.probe().then(() => true))
+  await until('the probe succeeds', () => writer.probe().then(() => true))
   await recorder.reaches(await append(writer, 'a', drafts(1, 21)))
   t.same(
     recorder.delivered.map(dataOf),
@@ -608,7 +608,7 @@ t.test('many channels are resubscribed in batches after the connection broke', a
     names.filter((_, i) => i % 100 === 0).map(name => append(log, name, drafts(3))),
   )
   for (const [i, recorder] of moved.entries()) await recorder.reaches(heads[i] as Position)
-  await until('the probe', () => log.probe().then(() => true))
+  await until('the probe succeeds', () => log.probe().then(() => true))
   t.ok(log.reads - reads <= 2 * moved.length, 'only moved channels are read')
   for (const recorder of recorders) if (recorder.faults.length) t.fail(`${recorder.faults}`)
 })
@@ -675,7 +675,7 @@ t.test('W6: events lost in an empty channel while its feed was cut are inside a 
   await raw.flushall()
   proxy.cut()
   proxy.mode = 'pass'
-  await until('the gap', () => recorder.gaps.length > 0)
+  await until('the gap is reported', () => recorder.gaps.length > 0)
   t.same(recorder.gaps[0]?.from, before)
   await recorder.reaches(await append(log, 'a', drafts(1, 4)))
   t.same(recorder.delivered.map(dataOf), [4])
@@ -714,7 +714,7 @@ t.test('W3: a full Redis accepts events again once some have expired', async t =
   await t.rejects(log.probe(), { name: 'AppendsRefused', reason: 'OOM' })
   t.same((await log.read('a', 'latest', ALL)).cursor, head, 'reads continue')
   // The node trims by itself, even without appends and reads.
-  await until('the probe', () =>
+  await until('the probe succeeds', () =>
     log
       .probe()
       .then(() => true)
@@ -748,7 +748,7 @@ t.test('W3: a channel with readers is trimmed, even without appends', async t =>
   for (let i = 0; i < 20; i++) await append(log, 'a', drafts(100))
   const recorder = await record(log, 'a')
   await fill(raw)
-  await until('the comparison of heads', async () => (await raw.xlen('fw:{a}:s')) < 1100)
+  await until('the heads are compared', async () => (await raw.xlen('fw:{a}:s')) < 1100)
   sound(t, recorder)
 })
 
@@ -800,7 +800,7 @@ t.test('all keys of a channel expire together, and use extends them', async t =>
   const recorder = await record(log, 'empty')
   await expire('empty', 60_000)
   await until(
-    'the comparison of heads',
+    'the heads are compared',
     async () => ([...(await ends('empty'))][0] ?? 0) - Date.now() > 61_000,
   )
   recorder.feed?.close()
@@ -1140,5 +1140,5 @@ t.test('close leaves no connection and no timer', async t => {
   await log.probe()
   t.ok(count() > before)
   await log.close()
-  await until('the connections', () => count() <= before)
+  await until('the connections are closed', () => count() <= before)
 })

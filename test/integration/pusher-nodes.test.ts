@@ -38,14 +38,14 @@ t.test('a client resumes on another node and after a restart', async t => {
   channel.bind('n', (n: unknown) => read.push(n))
   const publish = (node: Node, n: number) => clientsOf(node.port).server.trigger('private-log', 'n', n)
   await publish(other, 1)
-  await until('the first, from the other node', () => read.length === 1)
+  await until('the first event is read', () => read.length === 1)
   const moveTo = async (node: Node, n: number) => {
     const lost = new Promise(resolve => client.connection.bind('connecting', resolve))
     proxy.target = () => node.port
     proxy.cut()
     await publish(node, n)
     await lost
-    await until(`event ${n}`, () => read.length === n)
+    await until(`event ${n} is read`, () => read.length === n)
   }
   await moveTo(other, 2)
   await one.close()

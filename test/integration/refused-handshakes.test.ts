@@ -130,7 +130,7 @@ t.test(
   async t => {
     const node = await nodeFor(t, { args: ['--max-connections', '3'] })
     const held = Array.from({ length: 3 }, () => new Raw(node.port))
-    await until('all are there', () => descriptorsOf(node) === 3)
+    await until('all connections are open', () => descriptorsOf(node) === 3)
     const ask = `GET /v1/ws HTTP/1.1\r\n${HANDSHAKE}`
     await refuses(t, node, 'too many', ask, 503, 'FW_TOO_MANY_CONNECTIONS', 3)
     for (const raw of held) raw.close()

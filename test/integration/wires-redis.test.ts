@@ -168,7 +168,7 @@ t.test('W5: a permanent error of Redis is not reported as retryable, on any wire
   await once(socket, 'open')
   socket.send(`{"ref":1,"publish":${entry(bad)}}`)
   socket.send(`{"ref":2,"subscribe":"${bad}"}`)
-  await until('both are answered', () => answered.length === 3)
+  await until('both commands are answered', () => answered.length === 3)
   for (const ref of [1, 2])
     t.match(
       answered.find(each => each.ref === ref),
@@ -213,7 +213,7 @@ t.test('W3: a node with a full Redis serves reads, and reports that it rejects e
     const { status, body } = await node.get(`/readyz${query}`)
     return { status, body: JSON.parse(body) }
   }
-  await until('it notices', async () => !(await readyz('')).body.appends)
+  await until('the node notices it', async () => !(await readyz('')).body.appends)
   t.match(await readyz(''), {
     status: 200,
     body: { ready: true, reads: true, appends: false, reason: /OOM/ },
@@ -234,7 +234,7 @@ t.test('W3: a node with a full Redis serves reads, and reports that it rejects e
   }
   await t.rejects(node.publish(channel, '2'), { message: /^503 .*FW_LOG_UNAVAILABLE/ })
   await control.config('SET', 'maxmemory', '0')
-  await until('it accepts events', async () => (await readyz('?for=publish')).status === 200)
+  await until('the node accepts events', async () => (await readyz('?for=publish')).status === 200)
   t.equal(await node.publish(channel, '2'), at(id, 2))
 })
 
@@ -258,7 +258,7 @@ t.test('W6: a poll of a made-up channel writes no key, and its cursor loses noth
   t.same(first.events, [])
 
   const [id = ''] = await other.append(channel, '1')
-  await until('the event is there', async () => (await ask(one, channel, 'earliest')).events.length === 1)
+  await until('the node has the event', async () => (await ask(one, channel, 'earliest')).events.length === 1)
   const here = await ask(one, channel, first.cursor)
   t.same(
     [here.gaps, here.events.length, here.cursor],
@@ -320,5 +320,5 @@ t.test('a reader of a channel with a lost history receives one gap and continues
     t.same(idsOf(await take(client, 2)), more, 'no further gap follows')
     client.cut()
   }
-  await until('all have left', () => node.hub.stats().readers === 0)
+  await until('all readers have left', () => node.hub.stats().readers === 0)
 })

@@ -47,7 +47,7 @@ export async function costs(members: number, say: (text: string) => void): Promi
     rooms.leave()
     const before = await usedBy(raw)
     const room = await filled(rooms, members, ROOM)
-    await until('all are members', async () => (await rooms.members()).users.length === members)
+    await until('all users are members', async () => (await rooms.members()).users.length === members)
     const inRedis = ((await usedBy(raw)) - before) / members
     const inNode = (room.grown - plain.grown) / members
     const pids = [room.node.pid, await redisPid(raw)]

@@ -129,7 +129,7 @@ async function rolling(rooms: Rooms): Promise<void> {
     await node.stop()
   }
   const everybody = rooms.sockets.size
-  await until('all are back', () => rooms.sockets.size >= everybody)
+  await until('all users are connected again', () => rooms.sockets.size >= everybody)
 }
 
 async function all(rooms: Rooms, say: (text: string) => void, cases: readonly Case[]): Promise<Row[]> {

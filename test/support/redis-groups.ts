@@ -126,7 +126,7 @@ export async function startSentinel(
     name: MASTER,
     master,
     async replica() {
-      await until('the sentinels', async () => (await Promise.all(sentinels.map(settled))).every(Boolean))
+      await until('sentinels agree', async () => (await Promise.all(sentinels.map(settled))).every(Boolean))
       const present = await master()
       return servers.find(server => server !== present) as RedisServer
     },
@@ -191,7 +191,7 @@ export async function startCluster(
     new RegExp(`^${name}:(.*?)\r?$`, 'm').exec(`${await cluster(server, 'INFO')}`)?.[1]
   const running: Group['servers'] = servers
   const settled = () =>
-    until('the cluster', async () => {
+    until('the servers agree on the slots', async () => {
       const views = await Promise.allSettled(running.map(server => cluster(server, 'SLOTS')))
       const states = await Promise.allSettled(running.map(server => field(server, 'cluster_state')))
       if (states.some(each => each.status === 'fulfilled' && each.value !== 'ok')) return false
@@ -218,11 +218,11 @@ export async function startCluster(
     )
     const known = async (server: RedisServer) =>
       Number(await field(server, 'cluster_known_nodes')) === servers.length
-    await until('the nodes to meet', async () => (await Promise.all(servers.map(known))).every(Boolean))
+    await until('all nodes are met', async () => (await Promise.all(servers.map(known))).every(Boolean))
     for (const [i, server] of servers.slice(masters).entries()) {
       const master = await id(servers[Math.floor(i / replicas)] as RedisServer)
-      await until('the master to be known', async () => (await cluster(server, 'REPLICATE', master)) === 'OK')
-      await until('the replica', async () =>
+      await until('it knows its master', async () => (await cluster(server, 'REPLICATE', master)) === 'OK')
+      await until('the replica is connected', async () =>
         (await raw(server).info('replication')).includes('master_link_status:up'),
       )
     }
@@ -249,7 +249,7 @@ export async function startCluster(
   }
   const pair: ClusterGroup['pair'] = async slot => {
     let found: Awaited<ReturnType<ClusterGroup['pair']>> | undefined
-    await until('the replica', async () => {
+    await until('the replica is connected', async () => {
       const master = await owner(slot)
       if (master === undefined) return false
       const link = `master_host:127.0.0.1\r\nmaster_port:${master.port}\r\nmaster_link_status:up`
@@ -271,7 +271,7 @@ export async function startCluster(
     pair,
     async failover(slot) {
       const { replica } = await pair(slot)
-      await until('the failover', async () => {
+      await until('the replica is the master', async () => {
         if ((await owner(slot)) === replica) return true
         // A server that has just become a master may ignore the command.
         await cluster(replica, 'FAILOVER')

@@ -85,11 +85,11 @@ export async function storm(
     async more(count) {
       const goals = [...counts].map(([channel, before]) => [channel, before + count] as const)
       const done = () => goals.every(([channel, goal]) => (counts.get(channel) ?? 0) >= goal)
-      await until('appends', done)
+      await until('enough appends are confirmed', done)
     },
     async refusal() {
       const before = refused.length
-      await until('a refusal', () => refused.length > before + channels.length * logs.length)
+      await until('an append is refused', () => refused.length > before + channels.length * logs.length)
     },
     async end() {
       ending = true
