@@ -1,5 +1,5 @@
-// A load across restarts: cut clients reconnect with their cursors, the publisher retries unacknowledged
-// events, and a reported gap is counted.
+// `npm run bench:restart`: a load across restarts. Cut clients reconnect with their cursors, the publisher retries
+// unacknowledged events, and reported gaps are counted.
 
 import t from 'tap'
 import { freePort } from '../../infra/local/ports.ts'
