@@ -1,4 +1,5 @@
-// Erases events in their channel, and their copies in the log of updates. Keeps the state of streams in them.
+// Erases events from their channel, and their copies from the log of updates. If an event holds the state of a stream,
+// the state is kept.
 
 import { type Position, printPosition } from './event/position.ts'
 import { eventIn, type Update, UPDATES, updateOf } from './event/update.ts'

@@ -5,7 +5,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { createSecureContext } from 'node:tls'
 import type { FastifyBaseLogger } from 'fastify'
 
-/** How often the files are checked, ms. Polling also notices changes of symbolic links, and on other file systems. */
+/** How often the files are checked, ms. Polling also notices changed symbolic links, and works on all file systems. */
 const LOOK_MS = 2000
 
 /** The certificate or its key can't be used. The message is for the user, names the setting, and contains no secrets. */

@@ -55,7 +55,7 @@ const AGREED = {
 /** How long a TLS handshake may take, ms. */
 const HANDSHAKE_MS = 10_000
 
-/** A connection of any kind, as `connectionOf` (over.ts) knows it: a socket or an HTTP/2 session. */
+/** A connection of any kind, as `connectionOf` (exchange.ts) knows it: a socket or an HTTP/2 session. */
 type OnOpened = (connection: object) => void
 
 export interface ProtocolParts {

@@ -14,7 +14,7 @@ export interface JwksUrlOptions {
   readonly timeout?: number
   /** ms; need not be the time of day. */
   readonly clock?: () => number
-  /** Other keys were read. */
+  /** Called when the keys have changed. */
   readonly onChange?: () => void
   /** Receives the reason why the source could not be read. */
   readonly onFailure?: (reason: string) => void
@@ -25,7 +25,7 @@ export interface JwksUrl extends KeySource {
 }
 
 const ASK_AGAIN_MS = 30_000
-/** True until keys have been read for the first time. */
+/** Used until keys have been read for the first time, ms. */
 const FIRST_ASK_AGAIN_MS = 2000
 /** After it, keys are fetched again in the background, so that keys which a provider withdrew disappear. */
 const STALE_MS = 600_000

@@ -41,7 +41,7 @@ export interface ChannelEnvironment {
   readonly flushLoop: FlushLoop
   readonly logReads: ConcurrencyLimit
   readonly holds: ChannelHolds
-  /** The members of all channels together, since to add them up takes long on a node with many channels. */
+  /** The members of all channels together, since adding them up takes long on a node with many channels. */
   readonly members: { count: number }
 }
 

@@ -127,7 +127,7 @@ export class Connections implements ConnectionRegistry {
 
   /**
    * One timer checks the heartbeats, their answers and the ages of all connections, in slices. While the node is too
-   * busy for that, the wheel stands.
+   * busy for that, the wheel stands still.
    */
   async #turnWheel(): Promise<void> {
     const { heartbeat, heartbeatAnswer = HEARTBEAT_ANSWER_MS } = this.#times
@@ -156,8 +156,8 @@ export class Connections implements ConnectionRegistry {
   // The end -----------------------------------------------------------------------------------------------------
 
   /**
-   * Answers held requests and ends every connection, evenly over `ms`, each with a hint when to reconnect. Returns when
-   * the last messages of all are queued.
+   * Answers held requests and ends every connection, evenly over `ms`, each with a hint about when to reconnect.
+   * Returns when the last messages of all are queued.
    */
   async drain(ms: number): Promise<void> {
     const end = (connection: Connection) => connection.end(goElsewhere('the node is stopping'))

@@ -75,7 +75,7 @@ export class Pace implements Flushable {
     this.#flushLoop = flushLoop
   }
 
-  /** Keeps transient events for the next turn, at most as many as a stretch may have. Each reader passes the same ones. */
+  /** Keeps transient events for the next turn, at most as many as a stretch may have. Every reader passes the same. */
   hold(passing: Passing): void {
     if (this.#last === passing) return
     this.#last = passing

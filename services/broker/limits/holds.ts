@@ -3,7 +3,7 @@
 import { jitter } from '../../backoff.ts'
 import { type Count, type Hits, type Holder, type LimitSettings, nameOf, type Party } from './limited.ts'
 
-/** The hint when to retry, ms, plus or minus half, since it is unknown when others leave. */
+/** The hint about when to retry, ms, plus or minus half, since it is unknown when others leave. */
 const COME_BACK_MS = 3000
 const HOLDERS: readonly Holder[] = ['address', 'user', 'key']
 

@@ -10,7 +10,7 @@ export type Scope = 'address' | 'user' | 'key' | 'connection' | 'rule'
 export type Holder = 'address' | 'user' | 'key'
 /** Quantities that are limited per second. */
 export type Rate = 'requests' | 'publishes' | 'bytes'
-/** Quantities that are limited at any time. */
+/** Quantities that are limited at any one time. */
 export type Count = 'connections' | 'subscriptions'
 export type Limit = Rate | Count
 

@@ -58,7 +58,7 @@ export interface Count {
   readonly users: number
   /** The number of their clients and of anonymous ones. */
   readonly clients: number
-  /** The number of tags that have entries. */
+  /** The tags that have entries. */
   readonly tags: readonly string[]
 }
 

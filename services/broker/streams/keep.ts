@@ -1,16 +1,16 @@
-// Keeps the state of a stream when an event is erased that holds a part of it, in its tags or as a record. Otherwise a
+// Keeps the state of a stream when an event that holds part of it, in its tags or as a record, is erased. Otherwise a
 // node that reads the channel later would accept an idempotent producer's retry again, and refuse its next append.
 
 import { type Position, samePosition, type Start } from '../event/position.ts'
 import { ChannelEnded, type ChannelLog, HeadMoved } from '../log/log.ts'
 import { fold, holdsState, PAGE, RECORD, type StreamState } from './state.ts'
 
-/** The maximum attempts of an append, since others may write at the same time. */
+/** The maximum number of retries of an append, since others may write at the same time. */
 const ATTEMPTS = 50
 
 /**
  * Retries an append that depends on the channel's state if another append came first. Raises the errors of `attempt`, but
- * HeadMoved and ChannelEnded only after 50 attempts.
+ * HeadMoved and ChannelEnded only after 50 retries.
  */
 export async function withPresentState<T>(attempt: () => Promise<T>): Promise<T> {
   for (let left = ATTEMPTS; ; left--) {

@@ -12,7 +12,7 @@ export const PRODUCER_TAG = 'stream.producer'
 /** The tag with the `Stream-Seq` of an append. */
 export const SEQ_TAG = 'stream.seq'
 
-/** A record is repeated after so many events, or after this part of the retention, which drops the oldest events. */
+/** A record is repeated after this many events, or after a tenth of the retention, which drops the oldest events. */
 const RECORD_EVERY = 1000
 const REPEATS = 10
 

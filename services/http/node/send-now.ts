@@ -2,9 +2,9 @@
 // much as the rest of a delivery. libuv queues bytes that the kernel does not accept at once. It has one queue per socket,
 // so later writes, direct or by the stream, follow them.
 //
-// Relies on: the binding `stream_wrap` with its WriteWrap, an object that Node gives with each write and does not keep
-// where the kernel took everything at once, which `streamBaseState[kLastWriteWasAsync]` says; `_handle`, which a socket
-// gives up as it is destroyed, and its `writeBuffer`; that a write which fails at once has sent nothing. Tried on
+// Relies on: the binding `stream_wrap`; its WriteWrap, an object that goes with each write, and that Node does not keep
+// if the kernel accepted all bytes at once (`streamBaseState[kLastWriteWasAsync]` is 0); a socket's `_handle`, which it
+// drops when it is destroyed, and its `writeBuffer`; and that a write that fails at once has sent nothing. Tried on
 // Node 20.20, 22.23, 24.21 and 26.12.
 
 import { Socket } from 'node:net'
@@ -64,7 +64,7 @@ function isFree(sink: Writable): sink is Socket & { readonly _handle?: Handle | 
 function streamBinding(): StreamBinding | undefined {
   try {
     const node = process as unknown as { binding(name: string): Partial<StreamBinding> }
-    // Deprecated: there is no other way to it, and it is done without where it is gone.
+    // Deprecated, but there is no other way to it. A version of Node without it sends through the stream.
     const { WriteWrap, streamBaseState, kLastWriteWasAsync } = node.binding('stream_wrap')
     if (!WriteWrap || !streamBaseState || kLastWriteWasAsync === undefined) return undefined
     return { WriteWrap, streamBaseState, kLastWriteWasAsync }

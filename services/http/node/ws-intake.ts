@@ -11,7 +11,7 @@ import type { Socket } from 'node:net'
 import type { WebSocket } from 'ws'
 import { TURN } from '../turns.ts'
 
-/** A message counts once more for each of these bytes. */
+/** A message counts once more for each time that it contains this many bytes. */
 const COUNTED_BYTES = 2048
 
 type Done = (error?: Error) => void

@@ -92,7 +92,10 @@ export function attendedChannel({ access }: Context, identity: Identity, name: u
   return channel
 }
 
-/** Lists each user once; only anonymous clients count as one user. Raises the errors of `attendedChannel`, LogUnavailable. */
+/**
+ * Lists each user once, and anonymous clients only if there are no users. Raises the errors of `attendedChannel`,
+ * LogUnavailable.
+ */
 export async function presenceOf(context: Context, identity: Identity, request: Request): Promise<Reply> {
   const channel = attendedChannel(context, identity, request.channel)
   await context.presence.settled(channel)
@@ -105,7 +108,7 @@ export async function presenceOf(context: Context, identity: Identity, request: 
   return { presence: Object.fromEntries(infos.map(info => [info.client, info])) }
 }
 
-/** Counts the members. Only anonymous clients count as one user. */
+/** Counts the members. If all clients are anonymous, they count as one user. */
 export async function presenceStatsOf(
   context: Context,
   identity: Identity,

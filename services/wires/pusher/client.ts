@@ -110,7 +110,7 @@ export class PusherClient {
 
   // Subscriptions -----------------------------------------------------------------------------------------------
 
-  /** Its errors are reported as pusher:subscription_error; those that pass end the connection with 4100. */
+  /** Its errors are reported as pusher:subscription_error; temporary ones end the connection with 4100. */
   async #subscribe(data: Data): Promise<void> {
     const { cursor } = data
     const channel = checkedChannel(data.channel)

@@ -75,7 +75,7 @@ export class Commit {
     return this.#plans.keys()
   }
 
-  /** Returns false if the call has to be in the next commit: a commit that clears a channel has no other call of it. */
+  /** Returns false if the call has to be in the next commit: one that clears a channel has no other call for it. */
   add(call: Call): boolean {
     const { operation } = call
     const { channel } = operation

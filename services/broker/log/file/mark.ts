@@ -98,7 +98,7 @@ export class Mark {
   constructor(folder: string, seed: string) {
     this.#seed = seed
     this.#fd = openSync(join(folder, NAME), constants.O_RDWR | constants.O_CREAT, 0o600)
-    // Reserves the room, so that overwriting needs none.
+    // Reserves the space, so that overwriting needs no more.
     if (readSync(this.#fd, this.#bytes, 0, LENGTH, 0) < LENGTH) this.#write()
   }
 

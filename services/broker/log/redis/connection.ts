@@ -31,6 +31,7 @@ export interface ConnectionOptions {
 
 export type Argument = string | number | Buffer
 
+/** The longest delay before a new attempt to connect, ms. */
 const MAX_DELAY = 2000
 
 /** How long a sentinel may take to answer before the next one is tried, ms. */

@@ -13,6 +13,7 @@ const HEAD: PageLimit = { events: 0, bytes: 0 }
 /** The maximum bytes of data held while a read is in progress; further events are read from the log instead. */
 const MAX_HELD_BYTES = 4 * 1024 * 1024
 
+/** The first and the longest delay before a failed read is retried, ms. */
 const FIRST_RETRY = 100
 const LAST_RETRY = 2000
 

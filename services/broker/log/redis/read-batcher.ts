@@ -14,7 +14,7 @@ const CALL = 64
 const CALL_BYTES = 4 * 2 ** 20
 /** Bytes of replies that may be expected at a time: an append waits behind them. One read may always be under way. */
 const EXPECTED_BYTES = 2 * 2 ** 20
-/** Reads whose average size is expected of the next. */
+/** The number of reads over which the average size of a reply is taken, which is expected of the next reads. */
 const AVERAGED = 32
 
 interface Options {
@@ -38,7 +38,7 @@ export class Reads {
   readonly #options: Options
   #waiting: Read[] = []
   #scheduled = false
-  /** Average bytes of a reply. A read returns an event at least, however large. */
+  /** Average bytes of a reply. A read returns at least one event, however large. */
   #average = 0
   /** Calls that have no reply yet, and the bytes that are expected of them. */
   #calls = 0
@@ -99,7 +99,7 @@ export class Reads {
         settle(read, replies[i])
       }
     } catch (error) {
-      // Redis may be away: then what waits fails at once, and does not wait for one timeout after the other.
+      // Redis may be unavailable: then all waiting reads fail at once, instead of after one timeout each.
       this.#average = 0
       for (const read of reads) read.reject(error)
     } finally {
@@ -110,7 +110,7 @@ export class Reads {
   }
 }
 
-/** Bytes of what a reply holds. */
+/** The bytes that a reply holds. */
 function bytesOf(reply: unknown): number {
   if (!Array.isArray(reply)) return 0
   return reply.reduce((sum: number, part: unknown) => sum + (Buffer.isBuffer(part) ? part.length : 0), 0)

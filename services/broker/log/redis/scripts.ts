@@ -27,6 +27,7 @@ export interface Scripts {
 
 /** The duration of presence leases, ms. */
 const LEASE_MS = 15_000
+/** If no lease was renewed for longer than this, ms, the store was unavailable. */
 const OUTAGE = 8000
 
 const MINUTE = 60_000
