@@ -83,7 +83,7 @@ function whyEvent(id: string, { state, head }: Found): string {
     case 'not published':
       return `${id} was not published: the newest event of the channel is ${printPosition(head)}`
     case 'other epoch':
-      return `${id} is not of the channel's epoch, ${head.epoch}: the log never had it, or has lost it`
+      return `${id} is not from the channel's epoch, ${head.epoch}: the log never had it, or has lost it`
   }
 }
 
@@ -101,11 +101,11 @@ function about(
   }
   if (at.offset < wanted.offset) return { had: false, why: whyBehind(state, blocked) }
   if (time === undefined || since === undefined) {
-    return { had: null, why: 'it is past the event: it received it unless it began after it' }
+    return { had: null, why: 'it is past the event, which it received unless it began after it' }
   }
   return time >= since
     ? { had: true, why: 'it was connected when the event arrived, and received it' }
-    : { had: null, why: 'it connected after the event arrived: it received it if its cursor was before it' }
+    : { had: null, why: 'it connected later, and received the event if its cursor was before it' }
 }
 
 function whyBehind(state: EventState, blocked: boolean): string {
@@ -123,7 +123,7 @@ function whyReaders(readers: readonly { readonly had: boolean | null }[], connec
   const parts = [
     [count(true), 'sent it'],
     [count(false), 'not sent it yet'],
-    [count(null), 'which may have had it'],
+    [count(null), 'which may have received it'],
   ] as const
   const said = parts.flatMap(([n, what]) => (n === 0 ? [] : [`${n} ${what}`]))
   return `of the user's readers of the channel: ${said.join(', ')}`

@@ -44,7 +44,7 @@ export const lists: FastifyPluginAsync = async app => {
     const all = nodes.list()
     const begin = after === undefined ? 0 : all.findIndex(({ id }) => id === after) + 1
     if (after !== undefined && begin === 0) {
-      throw new FanwireError('FW_BAD_PARAMETER', 'after is not the id of a node, or of one that is gone')
+      throw new FanwireError('FW_BAD_PARAMETER', 'after is not the id of a node that is listed')
     }
     const page = all.slice(begin, begin + limit)
     const next = begin + limit < all.length ? page.at(-1)?.id : undefined

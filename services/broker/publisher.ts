@@ -67,7 +67,7 @@ export class Publisher {
     const rule = access.ruleOf(channel)
     const most = rule.maxBody
     if (most !== undefined && bytes > most) {
-      throw new FanwireError('FW_TOO_LARGE', `an event of this channel may have ${most} bytes`)
+      throw new FanwireError('FW_TOO_LARGE', `an event of this channel may have at most ${most} bytes`)
     }
     return rule
   }

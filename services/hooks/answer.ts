@@ -56,13 +56,13 @@ export function readAnswer(body: Buffer): Answer {
   const answer = objectOf(parse(body), 'the answer')
   const [name, ...others] = Object.keys(answer)
   if (name === undefined || others.length > 0) {
-    throw new BadAnswer('the answer has not one of result, error and disconnect')
+    throw new BadAnswer('the answer does not have exactly one of result, error and disconnect')
   }
   const value = objectOf(answer[name], name)
   if (name === 'result') return { result: resultOf(value, body) }
   if (name === 'error') return { error: refusalOf(value) }
   if (name === 'disconnect') return { disconnect: disconnectOf(value) }
-  throw new BadAnswer('the answer is none of result, error and disconnect')
+  throw new BadAnswer('the answer has none of result, error and disconnect')
 }
 
 function parse(body: Buffer): unknown {

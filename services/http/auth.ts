@@ -101,7 +101,10 @@ async function identifyFurther(request: FastifyRequest, shown: Soon<Presented>):
   if (identity === ANONYMOUS) identity = await askWho(request)
   const tokens = channelTokensOf(request)
   if (tokens.length > MOST_CHANNEL_TOKENS) {
-    throw new FanwireError('FW_BAD_PARAMETER', `a request may have ${MOST_CHANNEL_TOKENS} of channel_token`)
+    throw new FanwireError(
+      'FW_BAD_PARAMETER',
+      `a request may have at most ${MOST_CHANNEL_TOKENS} channel_token parameters`,
+    )
   }
   for (const token of tokens) identity = await access.withChannelToken(identity, token)
   return claims === undefined ? { identity } : { identity, claims }
@@ -121,7 +124,7 @@ function connectionIdentity(request: FastifyRequest): Soon<Presented> {
     if (config.tokenQuery) return access.token(token)
     throw new FanwireError(
       'FW_BAD_PARAMETER',
-      'a token in a URL ends in logs: send Authorization: Bearer, get a ticket from POST /v1/tickets, or set FANWIRE_TOKEN_QUERY=1',
+      'a token in a URL ends up in logs: send Authorization: Bearer, get a ticket from POST /v1/tickets, or set FANWIRE_TOKEN_QUERY=1',
     )
   }
   const cookie = cookiesOf(request)

@@ -32,7 +32,7 @@ export function requireOwnPage(request: FastifyRequest): void {
   }
   throw new FanwireError(
     'FW_FORBIDDEN_ORIGIN',
-    'a token in a cookie is taken from pages of the node and of FANWIRE_ORIGINS, and when the user navigates',
+    'a token in a cookie is accepted only from pages of the node and of FANWIRE_ORIGINS, and when the user navigates',
   )
 }
 

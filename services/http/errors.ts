@@ -43,7 +43,7 @@ function codedErrorOf(error: unknown, request: FastifyRequest): FanwireError | u
     return new FanwireError(known, `the body is larger than ${request.routeOptions.bodyLimit} bytes`)
   }
   if (known === 'FW_MEDIA_TYPE')
-    return new FanwireError(known, 'the body has no content type that is taken here')
+    return new FanwireError(known, 'the body has no content type that is accepted here')
   if (known !== undefined) return new FanwireError(known, CODES[known].meaning)
   if (code === 'FST_ERR_BAD_URL') return new FanwireError('FW_BAD_REQUEST', 'the URL is not well-formed')
   return statusCode < 500 ? new FanwireError('FW_BAD_REQUEST', error.message) : undefined

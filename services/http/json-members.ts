@@ -21,7 +21,7 @@ export async function jsonMembers<S extends TObject>(
   request: FastifyRequest,
   schema: S,
 ): Promise<Members<S>> {
-  const tooLarge = `the body may have ${LARGEST_BODY_BYTES} bytes`
+  const tooLarge = `the body may have at most ${LARGEST_BODY_BYTES} bytes`
   const body = await wholeBody(request, LARGEST_BODY_BYTES, tooLarge, TIMES)
   if (body.length === 0) return {}
   if (mediaType(request) !== 'application/json') {

@@ -70,10 +70,13 @@ export const methods = fp(
       if (allow === undefined) {
         const path = pathOf(url)
         const slash = path.endsWith('/') && paths.allow(path.slice(0, -1)) !== undefined
-        const hint = slash ? ': the slash at its end is too many' : ''
+        const hint = slash ? ': remove the slash at its end' : ''
         return new FanwireError('FW_NOT_FOUND', `there is nothing at this path${hint}`)
       }
-      return new FanwireError('FW_METHOD_NOT_ALLOWED', `${method} is not for this path; it has ${allow}`)
+      return new FanwireError(
+        'FW_METHOD_NOT_ALLOWED',
+        `this path does not support ${method}; it supports ${allow}`,
+      )
     }
 
     app.addHook('onRequest', (request, reply, next) => {

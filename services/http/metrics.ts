@@ -109,13 +109,13 @@ export class Metrics {
     )
     this.#count(
       'fanwire_refused_total',
-      'Requests and commands that asked for what they may not, by the code of the answer and the missing right',
+      'Requests and commands without the necessary right, by the code of the answer and the right',
       ['code', 'right'],
       () => access?.refusals ?? [],
     )
     new Counter({
       name: 'fanwire_credentials_total',
-      help: 'Keys, tokens and tickets that were shown, by outcome: accepted, or why not',
+      help: 'Keys, tokens and tickets that were presented, by outcome: accepted, or why not',
       labelNames: ['outcome'],
       registers,
       collect() {
@@ -146,7 +146,7 @@ export class Metrics {
     read('fanwire_sockets', 'Open sockets of the HTTP server', () => this.#sockets())
     read('fanwire_channels_followed', 'Channels that the node follows', () => hub.stats().channels)
     read('fanwire_readers', 'Cursors in followed channels', () => hub.stats().readers)
-    read('fanwire_readers_behind', 'Readers whose connection takes no more for now', () => hub.stats().behind)
+    read('fanwire_readers_behind', 'Readers whose socket is full', () => hub.stats().behind)
     read('fanwire_recent_events_bytes', 'Recent events held in memory', () => hub.stats().memory)
     read('fanwire_log_reads_total', 'Reads that memory could not answer', () => hub.stats().logReads)
     read(
@@ -195,7 +195,7 @@ export class Metrics {
   ): void {
     this.#count(
       'fanwire_limited_total',
-      'Requests, publishes, connections and subscriptions that a limit refused, by limit and whose it is',
+      'Requests, publishes, connections and subscriptions that a limit refused, by limit and scope',
       ['limit', 'scope'],
       hits,
     )
@@ -244,7 +244,7 @@ export class Metrics {
     const registers = [this.registry]
     new Gauge({
       name: 'fanwire_overloaded',
-      help: '1 while the node takes no new connections and reads, for its event loop or its memory',
+      help: '1 while the node accepts no new connections and reads, because of its event loop or its memory',
       registers,
       aggregator: 'max',
       collect() {
@@ -253,7 +253,7 @@ export class Metrics {
     })
     new Counter({
       name: 'fanwire_shed_total',
-      help: 'Connections and reads that were turned away, by what was short: loop, memory or reads',
+      help: 'Connections and reads that were turned away, by the overloaded resource: loop, memory or reads',
       labelNames: ['cause'],
       registers,
       collect() {

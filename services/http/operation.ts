@@ -75,7 +75,7 @@ export const ERROR = Type.Object(
       head: Type.Optional(Type.String({ description: 'the head of the channel, if that is the reason' })),
     }),
   },
-  { description: 'the reference of errors has every code' },
+  { description: 'the error reference lists every code' },
 )
 
 /** A response by its content type. */

@@ -48,7 +48,7 @@ function hostOf({ raw }: FastifyRequest): string | undefined {
   }
   const name = HOST.exec(String(host))?.[1]
   if (name === undefined || (authority ?? host) !== host) {
-    throw new FanwireError('FW_BAD_REQUEST', 'the Host header is not a host and perhaps a port')
+    throw new FanwireError('FW_BAD_REQUEST', 'the Host header is not a host with an optional port')
   }
   return name
 }

@@ -30,7 +30,7 @@ const NOTHING = Buffer.alloc(0)
 
 export const end: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { times }) => {
   const { config, publisher } = app.fanwire
-  const tooLarge = `an event may have ${config.maxBody} bytes`
+  const tooLarge = `an event may have at most ${config.maxBody} bytes`
   const requireRight: onRequestHookHandler = (request, _reply, next) => {
     requirePublishOrigin(request)
     publisher.require(request.identity, checkedChannel((request.params as { channel: string }).channel))

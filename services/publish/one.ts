@@ -56,7 +56,7 @@ export const SEND = 'application/json (any JSON value), text/plain (UTF-8) or ap
 export const publish: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { times }) => {
   const context = app.fanwire
   const { maxBody } = context.config
-  const tooLarge = `an event may have ${maxBody} bytes`
+  const tooLarge = `an event may have at most ${maxBody} bytes`
   /** Before the body is read. */
   const requireRight: onRequestHookHandler = (request, _reply, next) => {
     requirePublishOrigin(request)

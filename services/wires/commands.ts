@@ -307,7 +307,7 @@ export class Commands {
     this.#requireNew(name)
     const most = context.config.maxChannels
     if (connection.readers.length >= most) {
-      throw new FanwireError('FW_TOO_MANY_CHANNELS', `a connection may have ${most} channels`)
+      throw new FanwireError('FW_TOO_MANY_CHANNELS', `a connection may have at most ${most} channels`)
     }
     this.#parts.lease?.add()
     let joined = false

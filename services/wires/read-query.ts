@@ -112,7 +112,7 @@ function readChannels(
   if (channels.length > rules.maxChannels) {
     throw new FanwireError(
       'FW_TOO_MANY_CHANNELS',
-      `${channels.length} channels; one request here may have ${rules.maxChannels}`,
+      `${channels.length} channels; one request here may have at most ${rules.maxChannels}`,
     )
   }
   for (const [i, channel] of channels.entries()) {
@@ -139,7 +139,7 @@ function startsOf(cursor: string, count: number): Start[] {
   if (starts !== undefined) return starts
   throw new FanwireError(
     'FW_BAD_CURSOR',
-    `${quote(cursor)} is no cursor for ${count} channel${count === 1 ? '' : 's'}: ${CURSOR_RULE} a channel, joined by ` +
-      'commas, or a single one that is no position',
+    `${quote(cursor)} is not a cursor for ${count} channel${count === 1 ? '' : 's'}: ${CURSOR_RULE} for each ` +
+      'channel, joined by commas, or a single one that is not a position',
   )
 }

@@ -366,7 +366,7 @@ export class Access extends EventEmitter<AccessEvents> {
     if (this.rules.of(channel).presence) return
     throw new FanwireError(
       'FW_NO_PRESENCE',
-      'no members are kept of this channel: its rule has to say presence: true',
+      'this channel keeps no members: its rule has to say presence: true',
     )
   }
 

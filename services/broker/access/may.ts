@@ -135,7 +135,7 @@ export class Decision {
       case 'publish-needs-key':
         return 'there is no rules file, and publishing needs an API key'
       case 'by-topic':
-        return 'whoever follows updates has those of the topics that it may read'
+        return 'a reader of updates receives only those whose topics it may read'
       case 'own-channel':
         return `channels that begin with ${OWN_PREFIX} are reserved for the node`
       case 'other-user':

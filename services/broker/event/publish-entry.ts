@@ -125,7 +125,10 @@ function channelsOf(channel: unknown, channels: unknown, most: number): string[]
   if (!Array.isArray(channels)) throw badEvent('channels is a list of channel names')
   if (channels.length === 0) throw badEvent('channels is empty')
   if (channels.length > most) {
-    throw new FanwireError('FW_TOO_MANY_CHANNELS', `${channels.length} channels; one entry may have ${most}`)
+    throw new FanwireError(
+      'FW_TOO_MANY_CHANNELS',
+      `${channels.length} channels; one entry may have at most ${most}`,
+    )
   }
   const names = channels.map(checkedChannel)
   if (new Set(names).size < names.length) throw badEvent('channels has the same channel twice')

@@ -13,7 +13,7 @@ const MAX_VALUE_BYTES = 256
 /** The tags in `members`, from an object or a query; undefined if there are none. Raises FW_BAD_TAG. */
 export function checkedTags(members: readonly (readonly [string, unknown])[]): Tags | undefined {
   if (members.length === 0) return undefined
-  if (members.length > MAX_TAGS) throw badTag(`${members.length} tags; an event may have ${MAX_TAGS}`)
+  if (members.length > MAX_TAGS) throw badTag(`${members.length} tags; an event may have at most ${MAX_TAGS}`)
   return new Map(members.map(([name, value]) => [checkedTagName(name), checkedValue(name, value)]))
 }
 

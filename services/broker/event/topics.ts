@@ -116,7 +116,7 @@ function urlPattern(text: string): (topic: string) => boolean {
 /** Why a component may be too slow to match: URL patterns become regular expressions, which backtrack. */
 function costFault(component: string, delimiter = '\0'): string | undefined {
   const plain = component.replaceAll(/\\./gu, '')
-  if (plain.includes('(')) return 'has a regular expression, which is not taken here: use :name and *'
+  if (plain.includes('(')) return 'has a regular expression, which is not accepted here: use :name and *'
   const wildcards = plain.match(/[*+]/g)?.length ?? 0
   const names = plain.split(delimiter).map(segment => segment.match(/:/g)?.length ?? 0)
   return wildcards + Math.max(...names) > MOST_VARIABLE

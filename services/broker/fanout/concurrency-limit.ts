@@ -47,7 +47,7 @@ export class ConcurrencyLimit {
   #room(weight: number): Promise<void> {
     if (this.#waitingWeight + weight > this.#mostWaiting) {
       this.shed++
-      throw new FanwireError('FW_OVERLOADED', 'the node has as much to read as it can: try again', {
+      throw new FanwireError('FW_OVERLOADED', 'the node has as many reads waiting as it accepts: try again', {
         retry: RETRY_MS,
       })
     }

@@ -40,8 +40,9 @@ function segmentFault(segment: string, userSegments: boolean): string | undefine
   if (segment === '**') return 'has `**`: a `*` at the end already matches the rest'
   if (segment === USER_SEGMENT)
     return userSegments ? undefined : 'has `{user}`, which is only allowed in rules'
-  if (WITH_ASTERISK.test(segment)) return 'has a `*` within a segment: it is a whole one, as in `chat:*`'
-  if (/[{}]/.test(segment)) return 'has braces: the one name that rules know is `{user}`, as a whole segment'
+  if (WITH_ASTERISK.test(segment))
+    return 'has a `*` within a segment: it has to be a whole one, as in `chat:*`'
+  if (/[{}]/.test(segment)) return 'has braces: only `{user}` is allowed, as a whole segment'
   return 'has characters that no channel name has: there are no regular expressions, only segments and `*`'
 }
 

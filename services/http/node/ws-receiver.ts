@@ -1,7 +1,7 @@
 // The parser of a WebSocket's bytes, the Receiver of `ws`, continues after an error: it inflates in the background, and
-// Node's Writable buffers later input and writes all of it, even after an error. Then the parser reads in a stale state,
-// and raises an uncaught error: one client could end the process. Here nothing is parsed after the first error, and an
-// error raised by the parser, or by a listener that it calls, affects only that one socket.
+// Node's Writable buffers later input and writes all of it, even after an error. Then the parser reads in a stale
+// state, and raises an uncaught error: one client could end the process. Here nothing is parsed after the first error,
+// and an error raised by the parser, or by a listener that it calls, affects only that one socket.
 //
 // Relies on: the methods and fields of Receiver that are named below, through which all parsing goes, in the background
 // as well. Tried with ws 8.23.0 on Node 20.19, 20.20, 22.23, 24.21 and 26.10.

@@ -62,7 +62,7 @@ export const bulk: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { time
   const context = app.fanwire
   const { maxBody } = context.config
   const limit = Math.max(Math.min(8 * maxBody, MOST_LIMIT_BYTES), LEAST_LIMIT_BYTES, maxBody + 2 ** 16)
-  const tooLarge = `a JSON body may have ${limit} bytes; send more as ${NDJSON}, one entry a line`
+  const tooLarge = `a JSON body may have at most ${limit} bytes; send more as ${NDJSON}, one entry a line`
   /** Before the body is read; each entry is checked separately. */
   const requireSome: onRequestHookHandler = (request, _reply, next) => {
     requirePublishOrigin(request)

@@ -40,7 +40,7 @@ export async function apiRoutes(app: FastifyInstance): Promise<void> {
     },
     async (request, reply) => {
       const most = config.maxBody + BODY_ROOM
-      const body = await wholeBody(request, most, `a body may have ${most} bytes`)
+      const body = await wholeBody(request, most, `a body may have at most ${most} bytes`)
       const answered = await answer(request, request.params.method, body)
       reply.header('cache-control', 'no-store').type('application/json; charset=utf-8')
       return printJson(answered)

@@ -97,7 +97,7 @@ export function notSupported(message: string): FanwireError {
 
 /** Raises FW_TOO_LARGE. */
 export function requireSize({ data }: Data, most: number): void {
-  if (data.length > most) throw new FanwireError('FW_TOO_LARGE', `the data may have ${most} bytes`)
+  if (data.length > most) throw new FanwireError('FW_TOO_LARGE', `the data may have at most ${most} bytes`)
 }
 
 export function badRequest(message: string): FanwireError {

@@ -241,7 +241,7 @@ export async function emulationRoutes(app: FastifyInstance): Promise<void> {
 
   async function bodyOf(request: FastifyRequest): Promise<Buffer> {
     const most = config.maxBody + BODY_ROOM_BYTES
-    return wholeBody(request, most, `a body may have ${most} bytes`)
+    return wholeBody(request, most, `a body may have at most ${most} bytes`)
   }
 
   /** The first message connects the client. Raises FW_TOO_MANY_REQUESTS, FW_BAD_COMMAND. */

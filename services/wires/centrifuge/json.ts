@@ -17,7 +17,8 @@ export function parseJson(message: Buffer): Command[] {
   if (!isUtf8(message)) throw badRequest('the message is not valid UTF-8')
   const commands: Command[] = []
   for (const line of linesOf(message)) {
-    if (commands.length === MAX_COMMANDS) throw badRequest(`a message may have ${MAX_COMMANDS} commands`)
+    if (commands.length === MAX_COMMANDS)
+      throw badRequest(`a message may have at most ${MAX_COMMANDS} commands`)
     commands.push(commandOf(line))
   }
   if (commands.length === 0) throw badRequest('the message has no command')

@@ -12,7 +12,8 @@ function parse(message: Buffer): Command[] {
   const commands: Command[] = []
   wellFormed(() => {
     for (const bytes of delimited(message)) {
-      if (commands.length === MAX_COMMANDS) throw badRequest(`a message may have ${MAX_COMMANDS} commands`)
+      if (commands.length === MAX_COMMANDS)
+        throw badRequest(`a message may have at most ${MAX_COMMANDS} commands`)
       commands.push(commandOf(bytes))
     }
   })

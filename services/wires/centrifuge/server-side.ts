@@ -52,7 +52,10 @@ export function subscriptionsOf(
   subs: Readonly<Record<string, Request>>,
 ): Subscriptions {
   if (names.length > config.maxChannels)
-    throw new FanwireError('FW_TOO_MANY_CHANNELS', `a connection may have ${config.maxChannels} channels`)
+    throw new FanwireError(
+      'FW_TOO_MANY_CHANNELS',
+      `a connection may have at most ${config.maxChannels} channels`,
+    )
   const channels = names.map(checkedChannel)
   const wanted = channels.map(name => wantedOf(subs[name] ?? {}))
   return { channels, starts: wanted.map(({ start }) => start), wanted }

@@ -44,7 +44,7 @@ export function lifeOf(headers: IncomingHttpHeaders): Omit<StreamConfig, 'conten
 export function seqOf(headers: IncomingHttpHeaders): string | undefined {
   const seq = one(headers, 'stream-seq')
   if (seq !== undefined && (seq.length > MAX_NAME || /[^\x20-\x7e]/.test(seq)))
-    throw bad(`Stream-Seq may have ${MAX_NAME} ASCII characters`)
+    throw bad(`Stream-Seq may have at most ${MAX_NAME} ASCII characters`)
   return seq
 }
 

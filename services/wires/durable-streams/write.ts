@@ -171,7 +171,7 @@ export class Writes {
 
   async #bodyOf(request: FastifyRequest): Promise<Buffer> {
     const { maxBody } = this.#context.config
-    return wholeBody(request, maxBody, `an append may have ${maxBody} bytes`)
+    return wholeBody(request, maxBody, `an append may have at most ${maxBody} bytes`)
   }
 
   #admit(request: FastifyRequest, channel: string, drafts: readonly Draft[]): void {

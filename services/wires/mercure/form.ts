@@ -27,7 +27,8 @@ export function formOf(body: Buffer, most: number): Form {
   const fields = new URLSearchParams(body.toString())
   const [canonical, ...others] = [...new Set(fields.getAll('topic'))]
   if (canonical === undefined) throw bad('an update needs at least one topic')
-  if (others.length >= most) throw new FanwireError('FW_TOO_LARGE', `an update may have ${most} topics`)
+  if (others.length >= most)
+    throw new FanwireError('FW_TOO_LARGE', `an update may have at most ${most} topics`)
   for (const topic of [canonical, ...others]) requireTopic(topic)
   return {
     topics: [canonical, ...others],
@@ -60,7 +61,7 @@ function isReserved(topic: string): boolean {
 function checkedName(field: 'id' | 'type', value: string | null): string | undefined {
   if (value === null || value === '') return undefined
   if (value.length > LONGEST_NAME || hasUnseen(value))
-    throw bad(`${field} may have ${LONGEST_NAME} characters, without control and format characters`)
+    throw bad(`${field} may have at most ${LONGEST_NAME} characters, without control and format characters`)
   if (field === 'id' && (value.startsWith('#') || value === 'earliest'))
     throw bad('id may not begin with #, nor be earliest: these are reserved for the hub')
   if (field === 'type' && value === 'mercure') throw bad('the type mercure is reserved for the hub')

@@ -25,10 +25,10 @@ export async function publish(context: Context, request: FastifyRequest): Promis
   const { publisher, access, config } = context
   const { maxBody, maxChannels } = config
   const limit = maxBody * MAX_ENCODED + FORM_ROOM_BYTES
-  const form = formOf(await wholeBody(request, limit, `a form may have ${limit} bytes`), maxChannels)
+  const form = formOf(await wholeBody(request, limit, `a form may have at most ${limit} bytes`), maxChannels)
   const { topics, text, id } = form
   if (Buffer.byteLength(text) > maxBody)
-    throw new FanwireError('FW_TOO_LARGE', `data may have ${maxBody} bytes`)
+    throw new FanwireError('FW_TOO_LARGE', `data may have at most ${maxBody} bytes`)
   const by = partyOf(request)
   const draft = draftOf(form, request)
   // All topics are checked before anything is published.

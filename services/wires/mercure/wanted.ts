@@ -49,7 +49,7 @@ export function wantedBy(request: FastifyRequest): Wanted {
   if (found.size === 0)
     throw new FanwireError('FW_BAD_PARAMETER', 'name at least one topic: ?topic=… or ?match=…')
   if (found.size > most)
-    throw new FanwireError('FW_TOO_MANY_CHANNELS', `one subscriber may name ${most} topics`)
+    throw new FanwireError('FW_TOO_MANY_CHANNELS', `one subscriber may name at most ${most} topics`)
   const named = AFTER.map(name => query[name] as string | undefined).find(Boolean)
   return { matchers: [...found.values()], after: request.headers['last-event-id']?.toString() || named }
 }

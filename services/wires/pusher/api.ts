@@ -146,7 +146,7 @@ class Calls {
     if (!Array.isArray(channels) || channels.length === 0)
       throw badEvent('channels must be a list of channels')
     if (channels.length > most)
-      throw new FanwireError('FW_TOO_MANY_CHANNELS', `one event may go to ${most} channels`)
+      throw new FanwireError('FW_TOO_MANY_CHANNELS', `one event may go to at most ${most} channels`)
     const names = [...new Set(channels.map(checkedChannel))]
     await this.#publish(
       app,
@@ -159,7 +159,7 @@ class Calls {
   async batch(app: App, request: FastifyRequest): Promise<object> {
     const { batch } = await this.#bodyOf(request, MOST_EVENTS)
     if (!Array.isArray(batch) || batch.length === 0) throw badEvent('batch must be a list of events')
-    if (batch.length > MOST_EVENTS) throw badEvent(`a batch may have ${MOST_EVENTS} events`)
+    if (batch.length > MOST_EVENTS) throw badEvent(`a batch may have at most ${MOST_EVENTS} events`)
     const entries = batch.map(entryIn)
     await this.#publish(app, request, entries)
     if (!entries.some(({ info }) => info !== undefined)) return {}
@@ -259,7 +259,7 @@ class Calls {
   /** Raises FW_UNAUTHORIZED, FW_BAD_JSON, FW_BAD_EVENT, FW_TOO_LARGE. */
   async #bodyOf(request: FastifyRequest, events: number): Promise<Entry> {
     const most = events * (2 * this.#context.config.maxBody + EVENT_ROOM_BYTES)
-    const body = await wholeBody(request, most, `the body may have ${most} bytes`)
+    const body = await wholeBody(request, most, `the body may have at most ${most} bytes`)
     requireSignedBody(signedOf(request), body)
     return entryIn(parseJson(body.toString(), 'the body'))
   }

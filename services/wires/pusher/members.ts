@@ -72,7 +72,7 @@ function printed({ id, info }: Self): string {
 /** A client's info about itself, as JSON. Raises FW_BAD_COMMAND, FW_TOO_LARGE. */
 export function selfOf(channelData: string): Self {
   if (Buffer.byteLength(channelData) > MOST_INFO_BYTES)
-    throw new FanwireError('FW_TOO_LARGE', `channel_data may have ${MOST_INFO_BYTES} bytes`)
+    throw new FanwireError('FW_TOO_LARGE', `channel_data may have at most ${MOST_INFO_BYTES} bytes`)
   const { user_id: id, user_info: info } = parsed('channel_data', channelData)
   return { id: checkedUser('user_id', id), info }
 }

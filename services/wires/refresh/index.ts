@@ -65,7 +65,7 @@ export async function refresh(app: FastifyInstance): Promise<void> {
     if (every <= longest || ticketOf(request) === undefined) return
     throw new FanwireError(
       'FW_BAD_PARAMETER',
-      `a page that came by a ticket can reload every ${longest} s at most: FANWIRE_IDEMPOTENCY_WINDOW, less 30 s`,
+      `a page opened with a ticket has to reload within ${longest} s: FANWIRE_IDEMPOTENCY_WINDOW, less 30 s`,
     )
   }
 

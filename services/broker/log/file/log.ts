@@ -174,7 +174,7 @@ export class FileLog implements ChannelLog {
     await within(
       STALLED_WRITE_MS,
       written,
-      () => new AppendsRefused('the disk is slow: a write takes long', 'slow'),
+      () => new AppendsRefused('the disk is slow: a write takes too long', 'slow'),
     )
   }
 

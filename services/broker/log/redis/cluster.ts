@@ -419,7 +419,7 @@ async function viewOf(
     answers = await Promise.all([ask('cluster', ['slots']), ask('cluster', ['nodes'])])
   } catch (error) {
     if (error instanceof ErrorReply && error.reply.includes('cluster support disabled'))
-      throw new LogRefused(`Redis at ${printHost(at)} is no cluster: its URL begins with redis://`)
+      throw new LogRefused(`Redis at ${printHost(at)} is not a cluster: its URL begins with redis://`)
     throw error
   }
   const [slots, nodes] = answers as [[number, number, [string | null, number]][], string]

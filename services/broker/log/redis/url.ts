@@ -54,7 +54,8 @@ export function parseEndpoint(url: string): Endpoint {
   if (kind === 'sentinel' && !/^[\w.-]+$/.test(master))
     throw new Error("the master's name is missing after the sentinels")
   const [db = '', ...more] = parts
-  if (!/^\d{0,5}$/.test(db) || more.length > 0) throw new Error('what follows the host is not a database')
+  if (!/^\d{0,5}$/.test(db) || more.length > 0)
+    throw new Error('what follows the host is not a database number')
   if (kind === 'cluster' && Number(db) !== 0) throw new Error('a cluster has no databases')
   return {
     kind: kind as Endpoint['kind'],
@@ -100,6 +101,6 @@ function decoded(text: string): string {
   try {
     return decodeURIComponent(text)
   } catch {
-    throw new Error('a % stands for itself only as %25')
+    throw new Error('a literal % has to be written as %25')
   }
 }
