@@ -92,7 +92,7 @@ function read(): ReturnType<typeof parsed> {
 
 const parsed = () => parseArgs({ args: process.argv.slice(2), options }).values
 
-/** The demand of the options. The size is the measured one by default. */
+/** The demand that the options describe. `size` is undefined by default, for the measured size. */
 function demandOf(
   values: ReturnType<typeof parsed>,
 ): Omit<Demand, 'size'> & { readonly size: number | undefined } {
@@ -127,7 +127,7 @@ function json(file: string): unknown {
   }
 }
 
-/** The costs in `file`. Parts that it does not have are those of the package. */
+/** The costs in `file`. Parts that it lacks are taken from the package. */
 function costsOf(file: string | undefined): Costs {
   const own = COSTS.find(path => existsSync(path))
   const shipped = own === undefined ? undefined : (json(own) as Costs)

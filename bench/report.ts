@@ -29,7 +29,7 @@ export function machine(): string {
 
 export function markdown(result: BenchResult): string {
   const runs = result.quick
-    ? 'one short run: a trial, no measurement'
+    ? 'one short run: a trial, not a measurement'
     : `medians of ${result.runs} run${result.runs === 1 ? '' : 's'}`
   return [
     `\`${result.command}\` on ${result.machine}, Node ${result.node}, ${result.date.slice(0, 10)}; ${runs}. ` +

@@ -149,7 +149,7 @@ async function main(): Promise<void> {
   const [none, all] = [of(NONE), of(ALL)]
   const head = `${READERS.toLocaleString('en')} stream readers, ${rate} events/s`
   process.stdout.write(
-    `| ${head} | CPU of the node per event | of its fan-out, beside all |\n|---|---|---|\n`,
+    `| ${head} | CPU of the node per event | of the fan-out, relative to all events |\n|---|---|---|\n`,
   )
   for (const kind of KINDS) {
     const ratio = ((of(kind) - none) / (all - none)).toFixed(2)

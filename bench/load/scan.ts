@@ -1,8 +1,9 @@
 // Searches one connection's bytes for markers: received, missing, repeated and late events.
 //
-// Frames of a wire have nearly the same length, so the next marker is expected after the last one at the
-// distance of the two before. There, four bytes and the sequence number show whether it is the next event; if not,
-// the bytes after the last marker are searched. So no frame is parsed and nothing is allocated per event.
+// Frames of a wire have nearly the same length, so the next marker is expected at the same distance after the
+// last one as that one was after its predecessor. There, four bytes and the sequence number show whether it is the
+// next event; if not, the bytes after the last marker are searched. So no frame is parsed and nothing is allocated per
+// event.
 //
 // The guess cannot skip a marker as long as the frames of one connection differ by less than the shortest of
 // them: two frames do not fit in the place of one.

@@ -7,6 +7,7 @@ export interface NodeUse {
   readonly resident: number
 }
 
+/** Maximum ms until a response. */
 const WITHIN = 5000
 
 /** The sum over all nodes; undefined if one does not report it. */

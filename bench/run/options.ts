@@ -24,9 +24,11 @@ export interface Options {
   readonly clients: number
   /** Events per second over all channels; 0: connections stay idle. */
   readonly rate: number
+  /** Seconds, like `every`, `wait` and `rampUp`. */
   readonly duration: number
   readonly channels: number
   readonly channelPrefix: string
+  /** Bytes of an event's data. */
   readonly size: number
   readonly priority: 'high' | 'low'
   readonly every: number

@@ -235,7 +235,7 @@ function warnings(
   const one = ((demand.rate / demand.channels) * (costs.redis.event + reach * costs.redis.message)) / 1e6
   return [
     ...(one > REDIS_CORE
-      ? ['One channel alone asks for more than a Redis core can do, and a channel cannot be divided.']
+      ? ['One channel alone needs more than a Redis core can do, and a channel cannot be divided.']
       : []),
     ...(channels > MAX_FOLLOWED
       ? [`A process follows ${Math.ceil(channels).toLocaleString('en')} channels: set FANWIRE_MAX_FOLLOWED.`]
@@ -246,7 +246,7 @@ function warnings(
         ]
       : []),
     ...(demand.size > 4 * costs.size
-      ? [`CPU was measured with ${costs.size} bytes an event; larger ones cost more than is counted here.`]
+      ? [`CPU was measured with events of ${costs.size} bytes; larger ones cost more than is counted here.`]
       : []),
   ]
 }
@@ -256,7 +256,7 @@ function leastThat(fits: (processes: number) => boolean): number {
   let high = 1
   while (!fits(high)) {
     high *= 2
-    if (high > LIMIT) throw new ImpossiblePlan('no number of nodes would do')
+    if (high > LIMIT) throw new ImpossiblePlan('no number of nodes would be enough')
   }
   let low = Math.floor(high / 2)
   while (high - low > 1) {

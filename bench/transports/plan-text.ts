@@ -55,11 +55,11 @@ function rows(found: Plan): string[][] {
     ],
     [
       'edge processes',
-      `${whole(found.processes)}, one a core, bound by ${found.binds} (by itself each would take: ${asks})`,
+      `${whole(found.processes)}, one per core, bound by ${found.binds} (each resource alone would need: ${asks})`,
     ],
     [
       'edge nodes',
-      `${whole(found.edges)} of ${many(demand.coresPerNode, 'core')} and ${demand.memoryPerNode} GiB; one of them may be lost`,
+      `${whole(found.edges)}, each with ${many(demand.coresPerNode, 'core')} and ${demand.memoryPerNode} GiB; one of them may be lost`,
     ],
     [
       'each process',
@@ -75,11 +75,11 @@ function rows(found: Plan): string[][] {
     ],
     [
       'writer nodes',
-      `${whole(found.writers)} (processes: ${whole(found.writerProcesses)}; one node may be lost); few edges can do it too, with ROLE=all`,
+      `${whole(found.writers)} (processes: ${whole(found.writerProcesses)}; one node may be lost); if the edges are few, they can also write, with ROLE=all`,
     ],
     [
       'Redis',
-      `${many(redis.shards, 'shard')} and a replica each; ${short(redis.cpu)} cores, ${gigabytes(redis.memory)} with the default history, ` +
+      `${many(redis.shards, 'shard')}, each with a replica; ${short(redis.cpu)} cores, ${gigabytes(redis.memory)} with the default history, ` +
         `${gbit(redis.gbitOut)} out, ${whole(redis.connections)} connections each`,
     ],
     ['an event reaches', `${short(found.reach)} processes`],
@@ -92,20 +92,20 @@ export function assumptions(demand: Demand, costs: Costs): string[] {
   const { redis } = costs
   return [
     `Costs of one machine with few cores (${costs.machine}, Node ${costs.node}, ${costs.date.slice(0, 10)}), measured by ` +
-      `${costs.commands.join(', ')}, one node and at most some thousand clients: all beyond that is extrapolated.`,
-    `A ${demand.wire} client: ${wire?.memory === undefined ? '?' : short(wire.memory)} KB; CPU and bytes as measured ${wire?.timed ? 'of a request, by the events in its answer' : 'of a second, by its events'}: ` +
+      `${costs.commands.join(', ')} with one node and at most some thousand clients: everything beyond that is extrapolated.`,
+    `A ${demand.wire} client: ${wire?.memory === undefined ? '?' : short(wire.memory)} KB; CPU and bytes as measured ${wire?.timed ? 'per request, by the events in its response' : 'per second, by its events'}: ` +
       `${wire?.points.map(each => `${short(each.events)} (${cpuTime(each.cpu)})`).join(', ')}, ` +
-      'on straight lines between them, in proportion beyond; nothing is credited to coalescing that was not measured.' +
-      (wire?.idleOf === undefined ? '' : ` An idle one costs what one of ${wire.idleOf} does.`),
-    `An event costs ${short(costs.event)} µs more in every process that it reaches; with a channel's readers spread at random over P processes, ` +
-      'readers k, it reaches P × (1 - (1 - 1/P)^k). Clients that ask again and again may come to another process each time.',
-    `A process: ${short(costs.nodeMemory / 2 ** 20)} MiB, 256 MiB of recent events (FANWIRE_MEMORY), ${short(costs.channelMemory / 1024)} KB a followed channel.`,
-    `Publishing: ${short(costs.publish)} µs of a writer an event, each in a request of its own; NDJSON costs less.`,
-    `Redis: ${short(redis.event)} µs an event and ${short(redis.message)} µs for each process that it goes to, of ${REDIS_CORE * 100} % of a core and ${REDIS_MEMORY / 2 ** 30} GiB a shard; ` +
-      `channels divide evenly over shards (a Cluster, sharded pub/sub); messages have ${ENVELOPE} bytes beside the data; history of ` +
-      '10,000 events, 24 h or 64 MiB a channel.',
-    `${percent(demand.utilisation)} % of cores, memory and links are used; events and clients are spread evenly, over channels and time. A burst, or one hot channel, asks for more.`,
-    `A process takes back ${whole(costs.comeback)} clients a second. Clients come back at different moments (retry with jitter), without TLS; TLS costs more.`,
+      'linear between these, and proportional beyond; savings by coalescing count only as far as they were measured.' +
+      (wire?.idleOf === undefined ? '' : ` An idle one costs as much as one of ${wire.idleOf}.`),
+    `An event costs ${short(costs.event)} µs more in every process that it reaches; if the k readers of a channel are spread at random over P processes, ` +
+      'it reaches P × (1 - (1 - 1/P)^k) of them. A client that polls may reach a different process each time.',
+    `A process: ${short(costs.nodeMemory / 2 ** 20)} MiB, 256 MiB of recent events (FANWIRE_MEMORY), ${short(costs.channelMemory / 1024)} KB per followed channel.`,
+    `Publishing: ${short(costs.publish)} µs of a writer per event, each in a separate request; NDJSON costs less.`,
+    `Redis: ${short(redis.event)} µs per event, and ${short(redis.message)} µs for each process that it reaches; a shard uses at most ${REDIS_CORE * 100} % of a core and ${REDIS_MEMORY / 2 ** 30} GiB; ` +
+      `channels are spread evenly over the shards (a Cluster with sharded pub/sub); messages have ${ENVELOPE} bytes in addition to the data; the history has ` +
+      '10,000 events, 24 h or 64 MiB per channel.',
+    `${percent(demand.utilisation)} % of cores, memory and links are used; events and clients are spread evenly, over channels and time. A burst, or one hot channel, needs more.`,
+    `A process reconnects ${whole(costs.comeback)} clients per second. Clients return at different times (retry with jitter), without TLS; TLS costs more.`,
   ]
 }
 

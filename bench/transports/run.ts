@@ -253,7 +253,7 @@ class Measuring {
   /** Each connection publishes as fast as it is answered. This is the ceiling, but does not count as saturated. */
   async #publishing({ rate, seconds }: Cells): Promise<CellResult> {
     const { line, clients, nodes } = this.#run
-    this.#bench.progress(`as fast as it goes for ${seconds} s`)
+    this.#bench.progress(`as fast as possible for ${seconds} s`)
     const meter = new Meter(this.#deployment, () => this.#crew.tally())
     const { requests, answering, bytesIn, bytesOut, errors, cpu, requestsPerSecond } =
       await this.#crew.publishing({

@@ -58,7 +58,7 @@ export class AskingFollower implements Follower {
   /** poll, refresh: when the next request is due. */
   #slot = 0
   #answeredAt = 0
-  /** Whether the connection was cut, and no response has arrived since. */
+  /** Whether the connection has opened; below, whether one was cut and no response has arrived since. */
   #wasUp = false
   #wasCut = false
   #timer: NodeJS.Timeout | undefined

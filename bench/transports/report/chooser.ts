@@ -110,7 +110,7 @@ export function chooserTable(result: TransportsResult): Table {
   const named = (found: Best | undefined, print: (value: number) => string) =>
     found === undefined ? '' : `${found.names.join(' = ')} (${print(found.value)})`
   return {
-    title: 'Which wire, for so many clients and events',
+    title: 'Which wire for how many clients and events',
     header: [
       'clients',
       'events/s',

@@ -14,7 +14,7 @@ interface Label {
   readonly line: string
   readonly x: number
   readonly y: number
-  /** Its available position. */
+  /** Where on the y axis it is drawn, so that labels do not overlap. */
   readonly at: number
 }
 

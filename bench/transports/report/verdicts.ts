@@ -19,10 +19,10 @@ export const RULE =
   'settled: they disagree, or lie within noise (costs 10 %; p50 20 % or 0.5 ms, p99 25 % or 2 ms). Cells that were ' +
   'saturated or lost events are not compared.'
 
-/** Further claims, which no load can show. */
+/** Further claims, which no load can judge. */
 export const BESIDES =
-  'Not matters of load: that auto-refresh annoys people, that clocks drift apart under short polling (fanwire asks by ' +
-  'position, not by time), that long polling is complex, that streams have no way back, that WebSocket has trouble with proxies.'
+  'Claims that no load can judge: that auto-refresh annoys people, that clocks drift apart under short polling (fanwire asks by ' +
+  'position, not by time), that long polling is complex, that streams are one-way, that WebSocket has trouble with proxies.'
 
 export function verdicts(result: TransportsResult): Verdict[] {
   const cells = readers(result)
