@@ -72,7 +72,7 @@ export class Fanwire extends Emitter<FanwireEvents> {
     }
     const wires = (options.wires ?? WIRES).filter(wire => wire !== 'ws' || WebSocket !== undefined)
     if (wires.length === 0)
-      throw new TypeError('no wire of these works here: Node before 22 has no WebSocket')
+      throw new TypeError('none of these wires works here: Node before 22 has no WebSocket')
     this.#lines = options.tabs === 'shared' && canShare ? this.#share(wires) : this.#own(wires)
     if (surroundings.navigator?.onLine === false) this.#lines.happen('offline')
     this.#watch('addEventListener')

@@ -13,7 +13,7 @@ export class Joint {
   readonly #env: Env
   readonly #about: Pick<Source, 'channel' | 'options'>
   readonly #reader: Reader
-  /** Items of the flow during the request of a page; undefined if the reader is in the flow. */
+  /** Items of the flow that arrived while a page was requested; undefined if the reader is in the flow. */
   #passed: Item[] | undefined
   readonly #abort = new AbortController()
 

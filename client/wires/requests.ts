@@ -37,7 +37,7 @@ export function openRequests(
     events.down(fault)
   }
   const look = () => {
-    if (Date.now() > deadline) down({ why: `nothing comes over ${wire}`, kind: 'mute' })
+    if (Date.now() > deadline) down({ why: `nothing arrives over ${wire}`, kind: 'mute' })
   }
   const watch = setInterval(look, Math.min(1000, env.timing.open / 4))
 

@@ -126,7 +126,7 @@ export const openWs: OpenLink = (env, events) => {
   const opened = () => {
     state = 'open'
     events.opened()
-    // Sources begin at their current position, unless the listener has changed it.
+    // The listener may have changed the sources, and have begun some already.
     for (const source of wanted.values()) if (!asked.has(source)) begin(source)
   }
 

@@ -119,7 +119,7 @@ function Seen({ channel, position }: { channel: string; position: string }) {
   return (
     <Panel title="Events before this position">
       <Problem error={error} />
-      {newest !== undefined && <p class="dim">The last one is of {moment(newest.time)}.</p>}
+      {newest !== undefined && <p class="dim">The last one is from {moment(newest.time)}.</p>}
       <EventList rows={events.map(event => ({ event }))} empty="No events." />
     </Panel>
   )
