@@ -13,12 +13,12 @@ Usage: npm run cluster -- [flags]
   --lb KIND      nginx, haproxy, both or none (nginx if available, otherwise haproxy, otherwise none)
   --port N       port of the load balancer (8080); with both, HAProxy uses the next one.
                  Edges listen from N+11 on, writers from N+51 on, Redis on N+91
-  --verbose      shows every line that the nodes log; without it warnings only
+  --verbose      shows every line that the nodes log; without it, only warnings
   -h, --help     this text
 
 Settings of the nodes (FANWIRE_…, LOG_LEVEL) come from the environment. Installed versions of Redis, nginx and HAProxy
 are used; otherwise the distribution's packages are unpacked into .cache/, which needs no root.
-Ctrl-C stops all parts, a second one at once.
+Ctrl-C stops all parts; a second one kills them at once.
 `
 
 const INSTALL = 'install one (apt-get install nginx, or haproxy), or continue without: --lb none'
@@ -98,7 +98,7 @@ async function balancers(kind: string): Promise<readonly Balancer[]> {
   return wanted
 }
 
-/** Settings of the nodes, from the environment; settings that differ between nodes are set here. */
+/** Settings of the nodes, from the environment, except those that the topology sets. */
 function settings(verbose: boolean): Record<string, string> {
   const own = new Set(['HOST', 'PORT', 'ROLE', 'REDIS_URL'])
   const given = Object.entries(process.env).filter(

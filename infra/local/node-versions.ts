@@ -1,4 +1,4 @@
-// Other versions of Node, Deno and Bun for the tests: from npm's registry, into .cache/ of this folder.
+// Other versions of Node, Deno and Bun for the tests: from npm's registry, into .cache/ of the repository.
 
 import { execFile } from 'node:child_process'
 import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises'

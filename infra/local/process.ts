@@ -61,7 +61,7 @@ export class Process {
     })
   }
 
-  /** Returns when it is ready. Raises with its output if it exits before, or is not ready within 30 s. */
+  /** Returns when it is ready. Raises with its output if it exits first, or is not ready within 30 s. */
   static async start(order: ProcessOrder): Promise<Process> {
     const process = new Process(order)
     const within = AbortSignal.timeout(READY_WITHIN)
@@ -107,7 +107,7 @@ export class Process {
     return exit
   }
 
-  /** Sends SIGKILL to the whole process group, because nginx has several processes. */
+  /** Sends a signal; SIGKILL goes to the whole process group, because nginx has several processes. */
   #signal(signal: NodeJS.Signals): void {
     const { pid } = this.#child
     if (pid === undefined || this.ended) return

@@ -1,5 +1,5 @@
 // Several nodes on this machine, as in a deployment: Redis, writers, edges and load balancers with the files of
-// this folder, each as a separate process, all on loopback. `npm run cluster` and the tests start it.
+// infra/, each as a separate process, all on loopback. `npm run cluster` and the tests start it.
 
 import { readFileSync, rmSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -41,7 +41,7 @@ export interface TopologyOptions {
   readonly onLine?: (name: string, line: string) => void
 }
 
-/** A part of the topology. It keeps its port and URL over a restart. */
+/** A part of the topology. It keeps its port and URL across restarts. */
 export interface Part {
   /** `edge-1`, `writer-2`, `nginx`, `redis`. */
   readonly name: string
