@@ -52,7 +52,7 @@ export async function startNode(settings: Readonly<Record<string, string>> = {})
 
 function commandOf(settings: Readonly<Record<string, string>>): { readonly config: Config } {
   const command = readConfig([], settings)
-  if ('print' in command) throw new Error('only arguments ask for a text')
+  if ('print' in command) throw new Error('only arguments request the help or the version')
   if (command.config.workers > 1)
     throw new ConfigError(
       'WORKERS is above 1: start workers with the command fanwire; here a node is one process',

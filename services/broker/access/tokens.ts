@@ -210,7 +210,7 @@ function keyOf(text: string, { keys, known }: KeySource): TokenKey | Refused {
   if (key === undefined) {
     if (!known) return refused('keys_away', 'the token keys cannot be read at the moment: try again later')
     return kid === undefined
-      ? refused('algorithm', 'the token names no key (kid), and more or fewer than one key has its algorithm')
+      ? refused('algorithm', 'the token names no key (kid), and its algorithm has no key or several')
       : refused('unknown_key', 'the key that the token names (kid) is unknown')
   }
   if (key.algorithm !== alg) return refused('algorithm', "the token's algorithm is not that of its key")

@@ -179,7 +179,7 @@ export class Upload {
       taken === 0 && reason !== undefined ? new FanwireError(reason, REASONS[reason]) : undefined
     this.#decide(held > 0 ? undefined : (failure ?? nothing))
     if (reason !== undefined) {
-      const rest = `the ${taken} entries before this one have results, this one and later ones were not tried`
+      const rest = `the ${taken} entries before this one have results; this one and later ones were not tried`
       this.#results.write(printError(taken, new FanwireError(reason, `${REASONS[reason]}; ${rest}`)))
     }
     this.#results.end()

@@ -12,6 +12,7 @@ import { LogRefused } from '../log.ts'
 const PREFIX = 'lock-'
 /** Two processes that start at the same time both give up, and retry after random delays. */
 const TRIES = 4
+/** The longest of these delays, ms. */
 const PAUSE = 150
 
 export interface Lock {

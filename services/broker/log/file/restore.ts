@@ -85,7 +85,10 @@ function segmentOf(path: string, number: number): Segment {
   try {
     const header = decodeHeader(bare.bytesSync(0, HEADER), path)
     if (header !== undefined && header.number !== number)
-      throw new LogRefused(`${path} was number ${header.number} once; nothing was changed`, 'foreign')
+      throw new LogRefused(
+        `${path} has the header of number ${header.number}; nothing was changed`,
+        'foreign',
+      )
     return new Segment(path, header ?? bare.header)
   } finally {
     bare.release()

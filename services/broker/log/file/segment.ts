@@ -48,7 +48,8 @@ export function decodeHeader(header: Buffer, path: string): Header | undefined {
     throw refuse('is not a file of a fanwire log')
   if (header.length < HEADER) return undefined
   const version = header.readUInt32LE(8)
-  if (version > VERSION) throw refuse(`is of a newer fanwire (format ${version}, this one writes ${VERSION})`)
+  if (version > VERSION)
+    throw refuse(`is from a newer fanwire (format ${version}, this one writes ${VERSION})`)
   if (crc32(header.subarray(0, HEADER - 4)) !== header.readUInt32LE(HEADER - 4))
     throw refuse('has a damaged header')
   const epoch = header.toString('latin1', 28, 44).replace(/\0+$/, '')
