@@ -35,6 +35,7 @@ interface Room {
   held: number
 }
 
+/** The maximum number of members that one call removes. */
 const PORTION = 500
 
 export class MemoryMembers implements MemberStore {

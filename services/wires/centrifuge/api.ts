@@ -14,6 +14,7 @@ import { errorReply } from './codes.ts'
 import { parseObject, printJson } from './json.ts'
 import type { Reply } from './protocol.ts'
 
+/** Bytes of a body in addition to the data of an event. */
 const BODY_ROOM = 64 * 1024
 const APIKEY = /^apikey +(\S+) *$/i
 

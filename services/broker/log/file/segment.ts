@@ -16,7 +16,7 @@ export interface Header {
   readonly number: number
   /** The number of the first segment that it replaces. */
   readonly from: number
-  /** The epoch that all existing channels began with it; empty if they began none. */
+  /** The epoch that all existing channels began together with this segment; empty if they began none. */
   readonly epoch: string
 }
 
