@@ -105,7 +105,7 @@ function about(
   }
   return time >= since
     ? { had: true, why: 'it was connected when the event arrived, and received it' }
-    : { had: null, why: 'it connected later, and received the event if its cursor was before it' }
+    : { had: null, why: 'it connected after the event arrived, and received it if its cursor was before it' }
 }
 
 function whyBehind(state: EventState, blocked: boolean): string {
