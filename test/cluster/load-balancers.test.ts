@@ -305,6 +305,10 @@ for (const kind of KINDS) {
       for (const target of ['/v1/p%6fll', `${lb.url}/v1/poll`]) {
         t.equal((await ask('GET', `${target}?channel=${channel}`)).status, 200, target)
       }
+      for (const [n, end] of ['end', '%65nd'].entries()) {
+        const target = `/v1/channels/${channel}-${n}/${end}`
+        t.equal((await ask('POST', target, '1')).status, 201, target)
+      }
     },
   )
 
