@@ -23,8 +23,20 @@ export class FanwireError extends Error {
   }
 }
 
-/** Codes of temporary errors, which a WebSocket reports without a status. */
-const RETRYABLE = /^FW_(LOG_UNAVAILABLE|NOT_|OVERLOADED|DRAINING|TOO_MANY_(CONNECTIONS|FOLLOWED|REQUESTS))/
+/** The codes that the documentation's table of errors calls retryable. A WebSocket reports them without a status. */
+export const RETRYABLE: ReadonlySet<string> = new Set([
+  'FW_TOO_MANY_REQUESTS',
+  'FW_TOO_MANY_CONNECTIONS',
+  'FW_TOO_MANY_FOLLOWED',
+  'FW_TOO_MANY_FILTERS',
+  'FW_LOG_UNAVAILABLE',
+  'FW_HOOK_FAILED',
+  'FW_OVERLOADED',
+  'FW_NOT_READY',
+  'FW_DRAINING',
+  'FW_NOT_TRIED',
+  'FW_RESULTS_UNREAD',
+])
 
 interface ErrorBody {
   readonly code: string
@@ -33,7 +45,7 @@ interface ErrorBody {
 }
 
 export function errorOf({ code, message, retry }: ErrorBody): FanwireError {
-  return new FanwireError(code, message, undefined, retry ?? (RETRYABLE.test(code) ? 0 : undefined))
+  return new FanwireError(code, message, undefined, retry ?? (RETRYABLE.has(code) ? 0 : undefined))
 }
 
 /** The error of a response that is not 2xx. */
@@ -47,7 +59,9 @@ export async function errorIn(response: Response): Promise<FanwireError> {
     // The response is a proxy's own page.
   }
   const hint = Number(headers.get('retry-after')) * 1000 || body.retry
-  const retryable = status === 429 || status === 408 || (status >= 500 && body.code !== 'FW_LOG_REFUSED')
+  // 501 is permanent: the node does not support what the request asks for.
+  const unavailable = status >= 500 && status !== 501 && body.code !== 'FW_LOG_REFUSED'
+  const retryable = status === 429 || status === 408 || unavailable
   const { code = `HTTP_${status}`, message = `the server answered ${status}` } = body
   return new FanwireError(code, message, status, retryable ? (hint ?? 0) : undefined)
 }
