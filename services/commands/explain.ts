@@ -67,7 +67,10 @@ interface Answer {
 }
 
 function inWords({ allowed, why, hook, readers = [], silent = [] }: Answer): string[] {
-  const decision = allowed === undefined ? why : `${allowed ? 'allowed' : hook ? 'asked' : 'denied'}: ${why}`
+  const decision =
+    allowed === undefined
+      ? why
+      : `${allowed ? 'allowed' : hook ? 'the application decides' : 'denied'}: ${why}`
   return [
     decision,
     ...readers.map(

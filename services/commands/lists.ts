@@ -6,7 +6,8 @@ import { askNode, oneChannel, pathOf, REMOTE_HELP, remoteArgs, writeLine } from 
 interface ChannelState {
   readonly channel: string
   readonly head: string
-  readonly tail: string
+  /** Null if the channel holds no events. */
+  readonly tail: string | null
   readonly count: number
   readonly readers: number
 }
@@ -34,7 +35,8 @@ ${REMOTE_HELP}`,
     for (const name of positionals) {
       const state = await askNode<ChannelState>(remote, pathOf(name))
       const { channel, head, tail, count, readers } = state
-      const line = `${channel}  ${count} events  ${tail} to ${head}  ${readers} readers on this node`
+      const span = tail === null ? head : `${tail} to ${head}`
+      const line = `${channel}  ${count} events  ${span}  ${readers} readers on this node`
       print(remote.json ? JSON.stringify(state) : line)
     }
     return 0

@@ -649,7 +649,7 @@ export const SETTINGS = {
     env: 'FANWIRE_HEARTBEAT',
     kind: duration('10ms', '1h'),
     default: '25s',
-    doc: 'silence after which a stream sends a heartbeat; keep it below the 60 s of most proxies',
+    doc: 'time between two heartbeats of a connection; keep it below the 60 s of most proxies',
   }),
   stall: setting({
     group: 'Times',

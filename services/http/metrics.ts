@@ -137,7 +137,7 @@ export class Metrics {
 
     read(
       'fanwire_connections_refused_total',
-      'Connections beyond FANWIRE_MAX_CONNECTIONS',
+      'Connections refused by FANWIRE_MAX_CONNECTIONS, or HTTP/2 sessions by the limits of their address',
       () => this.#connectionsRefused,
     )
     readWires('fanwire_connections', 'Clients that are connected, by wire', 'connections')
@@ -146,7 +146,7 @@ export class Metrics {
     read('fanwire_sockets', 'Open sockets of the HTTP server', () => this.#sockets())
     read('fanwire_channels_followed', 'Channels that the node follows', () => hub.stats().channels)
     read('fanwire_readers', 'Cursors in followed channels', () => hub.stats().readers)
-    read('fanwire_readers_behind', 'Readers whose socket is full', () => hub.stats().behind)
+    read('fanwire_readers_behind', 'Connections whose socket is full', () => hub.stats().behind)
     read('fanwire_recent_events_bytes', 'Recent events held in memory', () => hub.stats().memory)
     read('fanwire_log_reads_total', 'Reads that memory could not answer', () => hub.stats().logReads)
     read(

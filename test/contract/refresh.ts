@@ -39,7 +39,7 @@ export function parsePage(html: string): RefreshPage {
       const [, channel = '', from = '', to = ''] = match ?? []
       return match === null ? [] : [{ channel: unescape(channel), from, to }]
     }),
-    unseen: Number(/<li class="none">and ([\d,]+) event/.exec(html)?.[1]?.replaceAll(',', '') ?? 0),
+    unseen: Number(/<li class="none">and ([\d,]+) more event/.exec(html)?.[1]?.replaceAll(',', '') ?? 0),
   }
 }
 

@@ -70,7 +70,7 @@ export function renderPage({ channels, news, limit, every, next }: View): string
     .reverse()
   const fresh = news.reduce((sum, each) => sum + each.fresh, 0)
   const unseen = fresh - shown.filter(({ isNew }) => isNew).length
-  const count = (n: number) => `${n.toLocaleString('en')} event${n === 1 ? '' : 's'}`
+  const count = (n: number, more = '') => `${n.toLocaleString('en')}${more} event${n === 1 ? '' : 's'}`
   const title = escape(channels.join(', '))
   const rows = [
     ...news.flatMap(({ gaps }, i) =>
@@ -81,7 +81,9 @@ export function renderPage({ channels, news, limit, every, next }: View): string
       ),
     ),
     ...shown.map(each => row(each, channels.length > 1)),
-    ...(unseen > 0 ? [`<li class="none">and ${count(unseen)} more since the last look, not shown</li>`] : []),
+    ...(unseen > 0
+      ? [`<li class="none">and ${count(unseen, ' more')} since the last look, not shown</li>`]
+      : []),
     ...(shown.length === 0 ? ['<li class="none">no events yet</li>'] : []),
   ]
   return `<!doctype html>

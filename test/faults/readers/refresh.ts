@@ -97,7 +97,7 @@ function readPage(html: string, refresh: string): Page {
   for (const row of rows) {
     if (row.startsWith('<li class="new">')) fresh.push(readEvent(row))
     else if (row.startsWith('<li class="gap">')) gaps.push(readGap(row))
-    else if (row.includes('not shown')) hidden = countOf(/>and ([\d,]+) event/.exec(row))
+    else if (row.includes('not shown')) hidden = countOf(/>and ([\d,]+) more event/.exec(row))
   }
   const told = countOf(/<b>([\d,]+) new<\/b>/.exec(html))
   if (told !== fresh.length + hidden) {

@@ -49,6 +49,8 @@ t.test('publish, history and channels', async t => {
     [2997, 2998, 2999],
   )
   t.match(await here(t, 'channels', 'many', '--url', url), { code: 0, out: /many {2}3000 events/ })
+  const never = await here(t, 'channels', 'never', '--url', url)
+  t.match(never, { code: 0, out: /^never {2}0 events {2}\S+ {2}0 readers on this node\n$/ })
   const first = await here(t, 'history', 'broken', '--url', url, '--json')
   t.match(first.out, /"data":1}\n$/, 'lines before an invalid line are published')
 })

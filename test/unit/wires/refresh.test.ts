@@ -66,7 +66,7 @@ t.test('the page reports the number of new events that it does not show', async 
   await node.append(channel, ...new Array<string>(7).fill('1'))
   const page = await look(again)
   t.equal(newOf(page).length, 2)
-  t.match(page.html, 'and 5 events more since the last look, not shown')
+  t.match(page.html, 'and 5 more events since the last look, not shown')
 })
 
 t.test('the page shows the newest events of several channels', async t => {
