@@ -454,7 +454,7 @@ export const CREDENTIALS: readonly Credential[] = [
     const { jwk, sign } = testKey('ES256', 'mine')
     return signToken({ kid: 'mine', alg: 'ES256', jwk, sign }, userClaims('ann', roomCaps('sub')), { jwk })
   }),
-  refused('no token at all', () => 'no.token.atall'),
+  refused('text that is not a token', () => 'no.token.atall'),
   {
     name: 'a token for another channel',
     show: world => bearer(world.token({ caps: caps('other:*', 'sub', 'pub', 'hst') })),
@@ -517,7 +517,7 @@ export const CREDENTIALS: readonly Credential[] = [
     expected: 'invalid',
   },
   {
-    name: 'a ticket after its token',
+    name: 'a ticket whose token has expired',
     show: async (_, node) => ({
       query: { ticket: await ticket(node, userClaims('ann', { ...roomCaps('sub'), exp: now() - 1 })) },
     }),
@@ -540,7 +540,7 @@ export const CREDENTIALS: readonly Credential[] = [
     expected: NO_ADMIN,
   },
   { name: 'a token in the URL', show: world => ({ query: { token: world.token() } }), expected: 'parameter' },
-  { name: 'a foreign key', show: () => withKey('fw_made-up'), expected: 'invalid' },
+  { name: 'a key that does not exist', show: () => withKey('fw_made-up'), expected: 'invalid' },
   { name: 'an expired key', show: ({ keys }) => withKey(keys.expired.key), expected: 'invalid' },
   { name: 'a key for another channel', show: ({ keys }) => withKey(keys.elsewhere.key), expected: 'lacking' },
   {
