@@ -57,15 +57,23 @@ t.test('an event that cannot succeed is rejected alone, and others continue', as
 })
 
 t.test(
-  'bytes are published as bytes, JSON text unchanged, and large events in their own requests',
+  'bytes are published as bytes, JSON text unchanged, and events that are too large for one request in two',
   async t => {
-    const publisher = createPublisher(url, { key: 'secret' })
+    const requests: number[] = []
+    const publisher = createPublisher(url, {
+      key: 'secret',
+      fetch(input, init) {
+        requests.push(JSON.parse(String(init?.body)).events.length)
+        return fetch(input, init)
+      },
+    })
     const large = 'x'.repeat(600_000)
     const entries = [{ data: Uint8Array.from([0, 255]) }, { json: '1.0' }, { data: large }, { data: large }]
     await Promise.all(entries.map(each => publisher.send({ channel: 'forms', ...each })))
     const { body } = await node.get('/v1/poll?channel=forms')
     t.match(body, /"encoding":"base64","data":"AP8="}.*"data":1\.0}/)
     t.strictSame((await read('forms')).slice(2), [large, large])
+    t.strictSame(requests, [3, 1])
   },
 )
 
@@ -117,9 +125,26 @@ t.test('a caller that stops reading receipts does not wait for a source that pau
 })
 
 t.test('ready() waits for room in the queue, and flush() for all sent events', async t => {
-  const publisher = createPublisher(url, { key: 'secret', waiting: 2 })
+  const events = new EventEmitter()
+  const publisher = createPublisher(url, {
+    key: 'secret',
+    waiting: 2,
+    async fetch(input, init) {
+      events.emit('request')
+      await once(events, 'continue')
+      return fetch(input, init)
+    },
+  })
+  const requested = once(events, 'request')
   const sent = numbers(1, 5).map(n => publisher.publish('room', n))
-  await publisher.ready()
+  let ready = false
+  const room = publisher.ready().then(() => (ready = true))
+  await requested
+  // Everything that is not waiting for the request comes first.
+  await new Promise(resolve => setImmediate(resolve))
+  t.notOk(ready)
+  events.emit('continue')
+  await room
   await publisher.flush()
   t.strictSame(await read('room'), numbers(1, 5))
   await Promise.all(sent)

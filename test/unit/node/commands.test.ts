@@ -103,7 +103,7 @@ t.test('check: prints path, line and column', async t => {
   ])
   t.strictSame([first.code, first.output], [0, `${good}: 1 rule, no problem`])
   t.equal(second.code, 1)
-  t.ok(second.output.startsWith(`${bad}:2:`), second.output)
+  t.ok(second.output.startsWith(`${bad}:2:33: `), second.output)
   t.equal(third.code, 2)
   t.equal(misused.code, 2)
 })
