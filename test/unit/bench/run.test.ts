@@ -89,6 +89,7 @@ t.test('exceeded thresholds are reported with their wire', async t => {
   }
   t.match(exceeded(silent, { maxP99: 50 }), [/not measured/], 'a run without events is not a success')
 })
+
 t.test('an impossible run exits with 3 and says what to do', async t => {
   const node = await startNode({ env: { FANWIRE_PUBLISH_KEY: KEY } })
   t.teardown(() => node.kill())

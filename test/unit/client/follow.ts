@@ -31,10 +31,10 @@ export class Seen {
   }
 
   async has(count: number): Promise<void> {
-    await until(
-      `${count} events of ${this.#subscription.channel}, has ${this.events.length}`,
-      () => this.events.length >= count,
-    )
+    await until(`${count} events of ${this.#subscription.channel}`, () => {
+      if (this.events.length < count) throw new Error(`has ${this.events.length}`)
+      return true
+    })
   }
 }
 

@@ -66,6 +66,8 @@ t.test('S2: 120,000 long polls over one connection do not crash a node with a sm
   }
   await until('some are held', async () => (await readers()) === MAX_UNANSWERED)
   raw.close()
+  await until('they are released', async () => (await readers()) === 0)
+  t.equal((await fetch(`${small.url}/healthz`)).status, 200)
 })
 
 t.test('S2: thousands of immediate requests are all answered, in order', async t => {
