@@ -57,7 +57,7 @@ t.test('S2: a disconnect is noticed although the node has paused reading from th
 })
 
 t.test('S2: 120,000 long polls over one connection do not crash a node with a small heap', async t => {
-  const small = await startNode({ env: { NODE_OPTIONS: '--max-old-space-size=64' } })
+  const small = await startNode({ env: { NODE_OPTIONS: '--max-old-space-size=64', FANWIRE_STALL: '5s' } })
   t.teardown(() => small.kill())
   const raw = new Raw(small.port).send(longPoll('channel=a&wait=55').repeat(120_000))
   const readers = async () => {
