@@ -47,8 +47,10 @@ t.test('hooks may not call private addresses', async t => {
 
 t.test('a name that resolves to this machine is not called', async t => {
   const app = await startReceiver(t)
-  const resolve = mock.method(dns, 'lookup', ((_host, _options, callback) =>
-    callback(null, [{ address: '127.0.0.1', family: 4 }])) as typeof dns.lookup)
+  type Found = (error: null, addresses: dns.LookupAddress[]) => void
+  const resolve = mock.method(dns, 'lookup', (_host: string, _options: object, callback: Found) =>
+    callback(null, [{ address: '127.0.0.1', family: 4 }]),
+  )
   syncBuiltinESMExports()
   t.teardown(() => {
     resolve.mock.restore()
