@@ -1,16 +1,19 @@
-// Presence as clients see it: on every wire, the list, the count, and joins and leaves as a channel.
+// Presence as clients see it: the wires whose clients are members, the list, the count, and joins and leaves as a channel.
 
 import { once } from 'node:events'
 import t, { type Test } from 'tap'
 import { io } from 'socket.io-client'
 import { WebSocket } from 'ws'
 import { type Node, startMemoryNode } from '../../contract/node.ts'
+import { rawClient } from '../../support/centrifuge.ts'
 import { caps, ClosedWorld } from '../../support/closed-node.ts'
+import { clientsOf } from '../../support/pusher.ts'
 import { until } from '../../support/until.ts'
 
 const RULES = `
 channels:
   - { match: "room:*", subscribe: token, publish: token, presence: true }
+  - { match: "presence-room", subscribe: token, presence: true }
   - { match: "hall:*", subscribe: anyone, presence: true }
 default: { subscribe: token, publish: nobody }
 `
@@ -41,11 +44,13 @@ const tellsIn = async (node: Node, channel: string) => {
   return body.events.map(({ type, data }: { type: string; data: { user: string } }) => `${type} ${data.user}`)
 }
 
-t.test('clients of every wire are members', async t => {
+t.test('clients of every wire are members, except those of Mercure', async t => {
   const node = await start(t)
   const url = `http://127.0.0.1:${node.port}`
   const query = 'channel=room:1'
   const abort = new AbortController()
+  // For Durable Streams, a channel exists once it has events.
+  await node.append('room:1', '1')
   const open: Readonly<Record<string, (user: string) => unknown>> = {
     poll: user => get(node, `/v1/poll?${query}`, bearer(token(user))),
     refresh: user => node.get(`/v1/refresh?${query}`, bearer(token(user))),
@@ -57,20 +62,34 @@ t.test('clients of every wire are members', async t => {
     sse: user => fetch(`${url}/v1/sse?${query}`, { headers: bearer(token(user)), signal: abort.signal }),
     stream: user =>
       fetch(`${url}/v1/stream?${query}`, { headers: bearer(token(user)), signal: abort.signal }),
+    'durable-streams': user => fetch(`${url}/v1/stream/room:1?offset=-1`, { headers: bearer(token(user)) }),
     push: user => fetch(`${url}/v1/push?${query}`, { headers: bearer(token(user)), signal: abort.signal }),
   }
+  const mercure = await fetch(`${url}/.well-known/mercure?topic=room:1`, {
+    headers: bearer(token('mercure')),
+    signal: abort.signal,
+  })
+  t.equal(mercure.status, 200)
   for (const [wire, come] of Object.entries(open)) await Promise.race([come(wire), until(wire, () => true)])
   const ws = new WebSocket(`${url.replace('http', 'ws')}/v1/ws?${query}`, { headers: bearer(token('ws')) })
   await once(ws, 'message')
   const socket = io(url, { auth: { token: token('socket.io') }, reconnection: false })
   await socket.emitWithAck('subscribe', { channel: 'room:1' })
-  const all = [...Object.keys(open), 'ws', 'socket.io'].sort()
+  const centrifuge = await rawClient(node, { token: token('centrifuge') })
+  await centrifuge.ask('{"id":2,"subscribe":{"channel":"room:1"}}')
+  const all = [...Object.keys(open), 'ws', 'socket.io', 'centrifuge'].sort()
   await until('all clients are members', async () => `${await usersIn(node, 'room:1')}` === `${all}`)
+  // Pusher has presence in channels of its own.
+  const { connect, subscribed, disconnect } = clientsOf(node.port)
+  t.teardown(disconnect)
+  await subscribed(connect('pusher').client, 'presence-room')
+  t.strictSame(await usersIn(node, 'presence-room'), ['pusher'])
   abort.abort()
   ws.terminate()
   socket.disconnect()
+  centrifuge.socket.terminate()
   await until('only clients of the request wires are left', async () => {
-    return `${await usersIn(node, 'room:1')}` === 'long-poll,poll,refresh'
+    return `${await usersIn(node, 'room:1')}` === 'durable-streams,long-poll,poll,refresh'
   })
 })
 
