@@ -11,7 +11,7 @@ import { combine, type Result, type Row } from './figures.ts'
 import { fanwireBefore } from './peers/fanwire.ts'
 import { allPeers } from './peers/index.ts'
 import type { Peer } from './peers/peer.ts'
-import { hottest } from './processes/profile.ts'
+import { hottest, PARTS, parts } from './processes/profile.ts'
 import {
   barsTable,
   type BenchResult,
@@ -20,6 +20,8 @@ import {
   glance,
   machine,
   markdown,
+  ranWith,
+  sharesTable,
 } from './report.ts'
 
 const HELP = `npm run bench:fanout -- [options]
@@ -35,8 +37,9 @@ const HELP = `npm run bench:fanout -- [options]
   --out DIR      folder of fanout.json and fanout.md (bench/results for a full run, otherwise .cache/bench)
   --bars         only the rows that the cost bars compare, with one table at the end; with --before DIR also those
                  of idle connections and quiet channels (written to .cache/bench)
-  --profile      write CPU profiles of fanwire and print the hottest functions
-  --docs         measure nothing; write the last bench/results into docs/benchmarks/brokers.md and README.md
+  --profile      write CPU profiles of fanwire; print its hottest functions, and the share of each part of a node
+  --docs         measure nothing; write the last bench/results into docs/benchmarks/brokers.md and README.md.
+                 With --profile: profile the cases, and write the shares into docs/benchmarks/brokers.md
 `
 
 const options = {
@@ -118,7 +121,7 @@ async function measure(each: Case, able: readonly Peer[], runs: number, bench: B
 async function main(): Promise<void> {
   const { values } = parseArgs({ options })
   if (values.help) return void process.stdout.write(HELP)
-  if (values.docs) {
+  if (values.docs && !values.profile) {
     const result = await readJson<BenchResult>(join(RESULTS, 'fanout.json'))
     const atAGlance = { 'bench:glance': glance(result) }
     await intoFile('README.md', atAGlance)
@@ -150,6 +153,7 @@ async function main(): Promise<void> {
     left,
   }
   const measured: CaseResult[] = []
+  const shares = new Map<string, Map<string, number>>()
   for (const each of wanted) {
     await mkdir(TRIALS, { recursive: true })
     const profile = values.profile ? await mkdtemp(join(TRIALS, `profile-${each.name}-`)) : undefined
@@ -157,15 +161,26 @@ async function main(): Promise<void> {
     const result = await measure(each, able, runs, {
       quick: values.quick,
       barsOnly: values.bars,
-      profile,
+      profileOf: label => profile && join(profile, encodeURIComponent(label)),
       progress,
     })
     measured.push(result)
     process.stdout.write(`\n${caseMarkdown(result)}\n\n`)
-    if (profile !== undefined) process.stdout.write(`${profile}\n${(await hottest(profile)).join('\n')}\n\n`)
+    if (profile !== undefined) {
+      process.stdout.write(`${profile}\n${(await hottest(profile)).join('\n')}\n\n`)
+      for (const { peer, variant = '', notes } of result.rows) {
+        if (peer !== 'fanwire' || notes.some(note => note.startsWith('failed'))) continue
+        shares.set(`${each.name}: ${variant}`, await parts(join(profile, encodeURIComponent(variant))))
+      }
+    }
     await write(out, { ...about, cases: measured })
   }
   if (values.bars) process.stdout.write(`\n${barsTable(measured)}\n\n`)
+  if (values.profile) {
+    const text = `${ranWith(about)}; % of a node's CPU time.\n\n${sharesTable(PARTS, shares)}`
+    process.stdout.write(`\n${text}\n\n`)
+    if (values.docs) await intoFile('docs/benchmarks/brokers.md', { 'bench:profile': text })
+  }
   say(`written to ${out}`)
 }
 

@@ -32,11 +32,20 @@ export function markdown(result: BenchResult): string {
     ? 'one short run: a trial, not a measurement'
     : `medians of ${result.runs} run${result.runs === 1 ? '' : 's'}`
   return [
-    `\`${result.command}\` on ${result.machine}, Node ${result.node}, ${result.date.slice(0, 10)}; ${runs}. ` +
-      'Server, load generator, publisher and Redis share these cores.',
+    `${ranWith(result)}; ${runs}. ` + 'Server, load generator, publisher and Redis share these cores.',
     ...result.left.map(each => `Not measured: ${each}.`),
     ...result.cases.map(caseMarkdown),
   ].join('\n\n')
+}
+
+/** The command, the machine and the day of a run. */
+export function ranWith({
+  command,
+  machine,
+  node,
+  date,
+}: Pick<BenchResult, 'command' | 'machine' | 'node' | 'date'>): string {
+  return `\`${command}\` on ${machine}, Node ${node}, ${date.slice(0, 10)}`
 }
 
 /** The summary's rows: case, figure, title, digits. */
@@ -101,6 +110,18 @@ export function barsTable(cases: readonly CaseResult[]): string {
     bars.map(({ what, value, bar, goal, verdict }) => [name, what, value, bar, goal, verdict]),
   )
   return table(['case', 'figure', 'measured', 'bar', 'goal', 'reached'], body, [0, 1])
+}
+
+/** One line per profile, one column per part of a node: shares, %. */
+export function sharesTable(
+  parts: readonly string[],
+  profiles: ReadonlyMap<string, ReadonlyMap<string, number>>,
+): string {
+  const body = [...profiles].map(([name, shares]) => [
+    name,
+    ...parts.map(part => print(shares.get(part) ?? 0, 0)),
+  ])
+  return table(['', ...parts], body)
 }
 
 function print(value: number | undefined, digits: number): string {

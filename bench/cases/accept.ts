@@ -13,7 +13,7 @@ const FIRST = 1000
 
 async function measure(peer: Peer, wire: WireName, bench: Bench): Promise<Result> {
   const count = bench.quick ? 2000 : 8000
-  return Arena.with(peer, { profile: bench.profile }, async arena => {
+  return Arena.with(peer, { profile: bench.profileOf(wire) }, async arena => {
     const connect = (group: string, count: number) => connectAll(arena, wire, CHANNELS, group, count)
     await connect('first', FIRST)
     const meter = new Meter(arena)

@@ -53,8 +53,11 @@ export const connectAll = (arena: Arena, wire: WireName, channels: number, group
   })
 
 export function broadcast(peer: Peer, bench: Bench, order: Broadcast): Promise<Result> {
-  return Arena.with(peer, { ...order.arena, profile: bench.profile }, arena => run(arena, peer, bench, order))
+  const profile = bench.profileOf(labelOf(order))
+  return Arena.with(peer, { ...order.arena, profile }, arena => run(arena, peer, bench, order))
 }
+
+const labelOf = ({ label, wire }: Broadcast) => label ?? wire
 
 function postSinkOf({ publishing, port }: RunningPeer): SinkOrder {
   const by = publishing?.POST
@@ -67,7 +70,7 @@ async function run(arena: Arena, peer: Peer, bench: Bench, order: Broadcast): Pr
   const sink = order.byPost === true ? 'post' : 'main'
   if (sink === 'post') await publisher.call('open', { name: sink, sink: postSinkOf(arena.peer) })
   const channels = channelNames(order.channels)
-  const label = order.label ?? order.wire
+  const label = labelOf(order)
   const { reading = (channel: string) => arena.peer.reading(order.wire, channel) } = order
   const before = residentOf(arena.peer.server.pids)
   const connected = await generator.call('connect', {

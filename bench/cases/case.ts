@@ -10,8 +10,8 @@ export interface Bench {
   readonly quick: boolean
   /** Only the rows that the goals compare. */
   readonly barsOnly: boolean
-  /** A folder for CPU profiles of the broker, if requested. */
-  readonly profile: string | undefined
+  /** A folder for the CPU profiles of a row's nodes, if requested. */
+  profileOf(label: string): string | undefined
   /** Reports progress. */
   progress(text: string): void
 }

@@ -30,7 +30,7 @@ export async function measureIdle(
   { label = wire, tokens = false, settle = bench.quick ? SETTLE / 2 : SETTLE }: Variant = {},
 ): Promise<Result> {
   const count = bench.quick ? 3000 : 10_000
-  return Arena.with(peer, { heartbeats: true, tokens, profile: bench.profile }, async arena => {
+  return Arena.with(peer, { heartbeats: true, tokens, profile: bench.profileOf(label) }, async arena => {
     const { server } = arena.peer
     const connect = (group: string, count: number) => connectAll(arena, wire, CHANNELS, group, count)
     await connect('first', FIRST)

@@ -25,7 +25,7 @@ function follow(generator: Generator, peer: RunningPeer, group: string, channel:
 
 /** Measures with the small channel's reader and publisher on the node of the hot channel, or on a separate one. */
 function measure(peer: Peer, bench: Bench, label: typeof SAME | typeof OTHER): Promise<Result> {
-  return Arena.with(peer, { profile: bench.profile }, async arena => {
+  return Arena.with(peer, { profile: bench.profileOf(label) }, async arena => {
     const { generator, publisher } = arena
     const seconds = bench.quick ? 5 : 20
     const quiet = label === SAME ? arena.peer : await arena.another()

@@ -18,7 +18,7 @@ const WARM_COUNT = 10_000
 async function measure(peer: Peer, label: string, bench: Bench): Promise<Result> {
   return Arena.with(
     peer,
-    { throughRedis: true, tokens: label.includes('token'), profile: bench.profile },
+    { throughRedis: true, tokens: label.includes('token'), profile: bench.profileOf(label) },
     async arena => {
       const by = arena.peer.publishing?.[label]
       if (by === undefined) return { label, figures: {}, notes: ['it has no such way to publish'] }

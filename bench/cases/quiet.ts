@@ -21,7 +21,7 @@ const labelOf = (channels: number) => `${channels.toLocaleString('en')} channels
 
 async function measure(peer: Peer, channels: number, bench: Bench): Promise<Result> {
   const label = labelOf(channels)
-  return Arena.with(peer, { profile: bench.profile }, async arena => {
+  return Arena.with(peer, { profile: bench.profileOf(label) }, async arena => {
     const names = channelNames(channels)
     const paths = Array.from({ length: channels / EACH }, (_, i) => {
       const own = names.slice(i * EACH, (i + 1) * EACH)

@@ -38,7 +38,7 @@ function measure(
 ): Promise<Result> {
   const env = label === CLOSED ? { FANWIRE_STALL: '5s' } : {}
   const rate = bench.quick ? QUICK_RATE : RATE
-  return Arena.with(peer, { env, profile: bench.profile }, async arena => {
+  return Arena.with(peer, { env, profile: bench.profileOf(label) }, async arena => {
     const { generator, publisher, peer: running } = arena
     const stop = bench.quick ? 8 : 30
     const { wire, path, resume } = running.reading('ws', 'hot')

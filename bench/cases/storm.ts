@@ -29,7 +29,7 @@ async function logReads({ port }: RunningPeer): Promise<number> {
 }
 
 function measure(peer: Peer, bench: Bench, wire: WireName): Promise<Result> {
-  return Arena.with(peer, { profile: bench.profile }, async arena => {
+  return Arena.with(peer, { profile: bench.profileOf(wire) }, async arena => {
     const { generator, publisher, peer: first } = arena
     const count = bench.quick ? 1000 : READERS
     const second = await arena.another()
