@@ -174,6 +174,7 @@ export class Commands {
       const { access, clients, presence } = context
       const { identify = access.credentials.bind(access) } = this.#parts
       const shown = await identify(given)
+      if (this.#closed) return
       // Channel tokens stay valid.
       const identity = withChannelTokens(shown, channelTokensOf(this.#identity))
       const { user, kind } = this.#identity

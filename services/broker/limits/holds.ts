@@ -24,7 +24,9 @@ export interface Lease {
   add(): void
   /** Removes a subscription. */
   remove(): void
-  /** Moves the connection to another party. Raises FW_TOO_MANY_REQUESTS; then nothing has changed. */
+  /**
+   * Moves the connection to another party, unless it has ended. Raises FW_TOO_MANY_REQUESTS; then nothing has changed.
+   */
   renew(party: Party): void
   end(): void
 }
@@ -71,6 +73,7 @@ export class Holds {
   take(party: Party, subscriptions = 0): Lease | undefined {
     if (this.#tables.length === 0) return undefined
     let places: readonly Place[] = this.#placesOf(party)
+    let ended = false
     const held: Held = { connections: 1, subscriptions }
     this.#check(places, held)
     change(places, held, 1)
@@ -92,6 +95,7 @@ export class Holds {
         held.subscriptions--
       },
       renew: next => {
+        if (ended) return
         const wanted = this.#placesOf(next)
         const isNew = ({ table, name }: Place) =>
           !places.some(place => place.table === table && place.name === name)
@@ -99,6 +103,7 @@ export class Holds {
         move(wanted)
       },
       end: () => {
+        ended = true
         move([])
       },
     }

@@ -5,11 +5,13 @@ import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { type IncomingMessage, request } from 'node:http'
 import { join } from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
 import { io } from 'socket.io-client'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { type Node, type Settings, startMemoryNode } from '../../contract/node.ts'
 import { until } from '../../support/until.ts'
+import { Gate } from '../broker/fanout/scripted-log.ts'
 import { jwks, signToken, testKey, userClaims } from '../../support/tokens.ts'
 
 interface Asked {
@@ -353,6 +355,33 @@ t.test('connections per user are limited over WebSocket and Socket.IO', async t 
   t.equal(holds.of('user').get('ada')?.connections, 1)
   client.close()
   await until('nothing is kept', () => holds.size === 0)
+})
+
+t.test('a client that leaves while its commands wait is not counted again', async t => {
+  const node = await start(t, { USER_CONNECTIONS: '1', ADDRESS_CONNECTIONS: '1' })
+  const { access, limits } = node.app.fanwire
+  const gate = new Gate()
+  const follow = node.log.follow.bind(node.log)
+  node.log.follow = async (channel, follower) => {
+    await gate.pass()
+    return follow(channel, follower)
+  }
+  let verified = false
+  const credentials = access.credentials.bind(access)
+  access.credentials = async given => {
+    verified = true
+    return credentials(given)
+  }
+  const { socket } = await connectWs(t, node)
+  socket.send(JSON.stringify({ subscribe: 'a' }))
+  socket.send(JSON.stringify({ auth: { token: userToken('ada').authorization.replace('Bearer ', '') } }))
+  await until('the subscription waits', () => gate.waiting === 1)
+  socket.terminate()
+  await until('it has left', () => limits.holds.size === 0)
+  gate.open()
+  await until('its token is verified', () => verified)
+  await turn()
+  t.equal(limits.holds.size, 0)
 })
 
 t.test('subscriptions per address, over all its connections', async t => {

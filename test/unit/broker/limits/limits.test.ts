@@ -173,6 +173,16 @@ t.test('connections on other nodes count until they close, or their node is gone
   await until('b received it again', () => elsewhere() === 1)
 })
 
+t.test('a connection that has ended cannot be counted again', t => {
+  const { holds } = new Limits(configOf({ USER_CONNECTIONS: '1' }) as LimitSettings)
+  const lease = holds.take(party('ada'))
+  lease?.end()
+  lease?.renew(party('bob'))
+  lease?.add()
+  t.equal(holds.size, 0)
+  t.end()
+})
+
 t.test(
   'nodes report nothing without a limit for users, for users far below it, and without other nodes',
   async t => {
