@@ -171,7 +171,7 @@ t.test('W4: Redis and Valkey report whether they are a cluster', async t => {
   const single = await startRedis()
   t.teardown(() => single.stop())
   const wrong = [
-    [`redis+cluster://127.0.0.1:${single.port}`, /no cluster: .* redis:\/\//],
+    [`redis+cluster://127.0.0.1:${single.port}`, /not a cluster: .* redis:\/\//],
     [`redis://127.0.0.1:${cluster.servers[0]?.port}`, /cluster: .* redis\+cluster:\/\//],
   ] as const
   for (const [url, message] of wrong) {

@@ -90,7 +90,7 @@ export function clientsOf(port: number) {
 
 /**
  * pusher-js closes a socket that is closed already, and its WebSocket library then waits 30 s for an answer. The
- * process exits after 2 s instead.
+ * process exits after 2 s instead, so that only tests with a process of their own may disconnect these clients.
  */
 function disconnectAll(clients: readonly PusherClient[]): void {
   for (const client of clients) client.disconnect()

@@ -7,7 +7,7 @@ import { WebSocket } from 'ws'
 import { type Node, startMemoryNode } from '../../contract/node.ts'
 import { rawClient } from '../../support/centrifuge.ts'
 import { caps, ClosedWorld } from '../../support/closed-node.ts'
-import { clientsOf } from '../../support/pusher.ts'
+import { APP, clientsOf } from '../../support/pusher.ts'
 import { until } from '../../support/until.ts'
 
 const RULES = `
@@ -80,10 +80,17 @@ t.test('clients of every wire are members, except those of Mercure', async t => 
   const all = [...Object.keys(open), 'ws', 'socket.io', 'centrifuge'].sort()
   await until('all clients are members', async () => `${await usersIn(node, 'room:1')}` === `${all}`)
   // Pusher has presence in channels of its own.
-  const { connect, subscribed, disconnect } = clientsOf(node.port)
-  t.teardown(disconnect)
-  await subscribed(connect('pusher').client, 'presence-room')
-  t.strictSame(await usersIn(node, 'presence-room'), ['pusher'])
+  const pusher = new WebSocket(`${url.replace('http', 'ws')}/app/${APP.key}?protocol=7`)
+  t.teardown(() => pusher.terminate())
+  const [hello] = (await once(pusher, 'message')) as [Buffer]
+  const { socket_id } = JSON.parse((JSON.parse(`${hello}`) as { data: string }).data) as { socket_id: string }
+  const { server } = clientsOf(node.port)
+  const data = server.authorizeChannel(socket_id, 'presence-room', { user_id: 'pusher' })
+  pusher.send(JSON.stringify({ event: 'pusher:subscribe', data: { channel: 'presence-room', ...data } }))
+  await until(
+    'the Pusher client is a member',
+    async () => `${await usersIn(node, 'presence-room')}` === 'pusher',
+  )
   abort.abort()
   ws.terminate()
   socket.disconnect()
