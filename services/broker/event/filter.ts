@@ -71,7 +71,7 @@ export function filterOf(value: unknown): Filter {
 export function typesFilter(types: readonly string[]): Filter {
   const wanted = new Set(types)
   return {
-    key: JSON.stringify(['types', ...[...wanted].sort()]),
+    key: JSON.stringify(['types', [...wanted].sort()]),
     passes: ({ type }) => type !== undefined && wanted.has(type),
   }
 }

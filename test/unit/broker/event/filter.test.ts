@@ -80,6 +80,7 @@ t.test('equal filters have one key', async t => {
     { op: 'or', nodes: [a, b] },
   ]
   t.equal(new Set(different.map(key)).size, different.length)
+  t.not(typesFilter(['eq', 'x']).key, key({ key: 'types', cmp: 'eq', val: 'x' }))
   t.equal(allOf([undefined, undefined]), undefined)
   t.equal(allOf([undefined, filterOf(a)])?.key, key(a))
   t.equal(oneOf([filterOf(a), filterOf(b)]).key, key({ op: 'or', nodes: [b, a] }))
