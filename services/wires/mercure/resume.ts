@@ -73,15 +73,17 @@ async function beginningIn(channel: Channel, names: Names, after: string | undef
   const head = await channel.settle('latest')
   if (after === undefined) return { start: head, lost: false, before: undefined, head }
   if (after === 'earliest') return { start: 'earliest', lost: false, before: 'earliest', head }
-  const position = positionIn(after) ?? (await names.find(channel, after))
+  const position = await positionOf(channel, names, after)
   const page = position && (await channel.page(position, { ...PAGE, events: 1 }))
   if (position === undefined || page?.gap !== undefined)
     return { start: 'earliest', lost: true, before: 'earliest', head }
   return { start: position, lost: false, before: after, head }
 }
 
-function positionIn(id: string): Position | undefined {
-  return parsePosition(id.startsWith('#') ? id.slice(1) : id)
+/** The position of the update with that id. A publisher's name does not begin with #, but it may look like a position. */
+async function positionOf(channel: Channel, names: Names, id: string): Promise<Position | undefined> {
+  if (id.startsWith('#')) return parsePosition(id.slice(1))
+  return (await names.find(channel, id)) ?? parsePosition(id)
 }
 
 /** An id, encoded for a header. */

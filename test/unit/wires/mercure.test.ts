@@ -158,7 +158,7 @@ t.test('a subscriber resumes after its last update, by either form of id', async
     await publish({ topic: 'r', data: '1' }),
     await publish({ topic: 'r', data: '2', id: 'urn:ünique' }),
   ]
-  await publish({ topic: 'r', data: '3' })
+  await publish({ topic: 'r', data: '3', id: 'order-17' })
   await publish({ topic: 'r', data: '4', id: 'urn:ünique' })
   const from = async (id: string, name: string, header = false) => {
     const url = `${at()}?match=r${header ? '' : `&${name}=${encodeURIComponent(id)}`}`
@@ -188,6 +188,12 @@ t.test('a subscriber resumes after its last update, by either form of id', async
     { found: ['3', '4'] },
     'resumes after the first update with that id',
   )
+  t.match(
+    await from('order-17', 'last_event_id'),
+    { found: ['4'], last: 'order-17' },
+    'a name like a position',
+  )
+  t.match(await from(first.slice(1), 'last_event_id'), { found: ['2', '3', '4'] }, 'a position without #')
   t.match(await from('earliest', 'last_event_id'), { found: ['1', '2', '3', '4'], last: 'earliest' })
   const unknown = await from('urn:unheard-of', 'last_event_id')
   t.match(unknown, { found: [/from/, '1', '2', '3', '4'], last: 'earliest' })
