@@ -43,6 +43,7 @@ export function wireActs(t: Test, wire: Wire, node: Node, connect: Connect): voi
         const items = await readOut(client)
         t.same(items.flatMap(itemIds), wanted, JSON.stringify(more))
         t.match(items.at(-1), UNTIL, JSON.stringify(more))
+        return items
       }
       const later = new Date(times[2] ?? 0).toISOString()
       const types = ['even']
@@ -57,6 +58,8 @@ export function wireActs(t: Test, wire: Wire, node: Node, connect: Connect): voi
         read({ cursor: ids[3], plan: { until: 'head' } }, []),
         read({ select: { types }, plan: { until: 'head' } }, [ids[0], ids[2]]),
       ])
+      const [gap] = await read({ cursor: 'x-500', plan: { until: 'head' } }, ids)
+      t.match(gap, { gap: { from: 'x-500' } }, 'a client from a lost history is told of the gap')
       const replay = await connect({ channels, cursor: ids[1], plan: { speed: '1000' } })
       t.same(idsOf(await take(replay, 2)), ids.slice(2))
       const [next] = await node.append(channel, '"live"')

@@ -116,11 +116,8 @@ export class Replay extends Reader {
   /** Writes the events of a page that are due. */
   async #play({ gap, start, events, cursor, more }: Page): Promise<'more' | 'live' | 'end'> {
     const from = { epoch: this.epoch, offset: this.offset }
-    if (this.#end?.isBetween(from, from)) return 'end'
-    if (gap !== undefined) {
-      this.#owner.skip(this, gap, start)
-      if (this.#end?.isBetween(from, start)) return 'end'
-    }
+    if (gap !== undefined) this.#owner.skip(this, gap, start)
+    if (this.#end?.isBetween(from, start)) return 'end'
     const kept = Date.now() + KEPT_MS
     for (let at = 0; at < events.length;) {
       const event = events[at] as LogEvent
