@@ -71,7 +71,7 @@ export function eventIn({ topics, events }: Update, channel: string): string | u
 }
 
 /** An idempotency key in the log of updates: keys are separate for each channel. */
-function keyIn(channel: string, key: string): string {
+export function keyIn(channel: string, key: string): string {
   return createHash('sha256').update(`${channel}\x7f${key}`).digest('base64url')
 }
 

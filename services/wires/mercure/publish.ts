@@ -4,7 +4,7 @@ import type { FastifyRequest } from 'fastify'
 import { type Draft, jsonData, textData } from '../../broker/event/event.ts'
 import { checkedIdempotencyKey, isChannelName, isTypeName } from '../../broker/event/names.ts'
 import { printPosition } from '../../broker/event/position.ts'
-import { updateData, type UpdateHead } from '../../broker/event/update.ts'
+import { keyIn, updateData, type UpdateHead } from '../../broker/event/update.ts'
 import { LogUnavailable } from '../../broker/log/log.ts'
 import type { Rule } from '../../broker/rules/rules.ts'
 import { FanwireError } from '../../errors.ts'
@@ -44,10 +44,13 @@ export async function publish(context: Context, request: FastifyRequest): Promis
   }
   const [, canonical = draft] = approved[0] ?? []
   const exact = canonical.data === draft.data ? textOf(text) : canonical.data
-  const [receipt] = await publisher.update(
-    [{ ...canonical, data: updateData({ ...headOf(form), events }, exact) }],
-    by.identity,
-  )
+  const { idempotencyKey: key } = canonical
+  const update = {
+    ...canonical,
+    data: updateData({ ...headOf(form), events }, exact),
+    ...(key === undefined ? {} : { idempotencyKey: keyIn(topics[0], key) }),
+  }
+  const [receipt] = await publisher.update([update], by.identity)
   if (receipt === undefined) throw new LogUnavailable('the log gave no receipt')
   return id ?? `#${printPosition(receipt.position)}`
 }

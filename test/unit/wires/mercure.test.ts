@@ -120,6 +120,16 @@ t.test('a repeat with an idempotency key is one update', async t => {
   t.strictSame(dataOf(received), ['1', '2'])
 })
 
+t.test('the same idempotency key in another topic is another update', async t => {
+  const { got } = await subscribe(query([['topic', '*']]))
+  const send = async (topic: string) =>
+    (await post({ topic, data: topic }, ALL, { 'idempotency-key': 'k2' })).text()
+  const [first, second, again] = [await send('first'), await send('second'), await send('first')]
+  await publish({ topic: 'first', data: 'last' })
+  t.match(await got(3), [{ id: first, data: 'first' }, { id: second, data: 'second' }, { data: 'last' }])
+  t.equal(again, first)
+})
+
 t.test('private updates reach only subscribers with a grant for one of their topics', async t => {
   const wanted = query([['topic', 'notes/{id}']])
   const anybody = await subscribe(wanted)
