@@ -214,6 +214,9 @@ export class MemoryLog implements ChannelLog {
   #append(channel: Channel, drafts: readonly Draft[]): Receipt[] {
     const now = this.#now()
     const time = Math.max(now, channel.time)
+    // Even if the append is refused, a channel that holds nothing is among the idle ones.
+    if (channel.held === undefined) this.#touchIdle(channel)
+    this.#sweep(now)
     this.#expireKeys(channel, now)
     const added: LogEvent[] = []
     const receipts: Receipt[] = []
@@ -236,9 +239,8 @@ export class MemoryLog implements ChannelLog {
       this.#idle.delete(channel)
       this.#keep(channel)
       this.#trim(channel, now)
+      channel.follower?.events(added)
     }
-    this.#sweep(now)
-    if (added.length > 0) channel.follower?.events(added)
     return receipts
   }
 

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { HeadMoved } from '../../../../services/broker/log/log.ts'
 import { MemoryLog } from '../../../../services/broker/log/memory.ts'
 import {
   ALL,
@@ -78,6 +79,21 @@ t.test('empty channels are dropped, the longest idle first', async t => {
   t.not((await log.read('first', 'latest', ALL)).cursor.epoch, cursor.epoch)
   t.equal((await log.state('held')).count, 1)
   t.same((await log.state('followed')).head, recorder.started)
+})
+
+t.test('channels that only refused conditional appends are dropped, too', async t => {
+  const log = await make({})
+  const refused = async (name: string) => {
+    const error = await log
+      .append(name, [draft(1, { ifHead: { epoch: 'x', offset: 1 } })])
+      .catch(error => error)
+    if (!(error instanceof HeadMoved)) throw new Error(`${name} was not refused`)
+    return error.head.epoch
+  }
+  const epoch = await refused('first')
+  t.equal(await refused('first'), epoch)
+  for (let i = 0; i < 11_000; i++) await refused(`stranger-${i}`)
+  t.not(await refused('first'), epoch)
 })
 
 t.test('channels with only expired events are dropped, too', async t => {
