@@ -1,5 +1,6 @@
 // The methods of the server API, by name.
 
+import { setImmediate } from 'node:timers/promises'
 import type { FastifyRequest } from 'fastify'
 import { type Draft, jsonData } from '../../broker/event/event.ts'
 import { readersIn } from '../../broker/control/questions.ts'
@@ -8,30 +9,32 @@ import { checkedChannel, checkedIdempotencyKey } from '../../broker/event/names.
 import { tagsOf } from '../../broker/event/tags.ts'
 import { userFault } from '../../broker/access/claims.ts'
 import { patternFault } from '../../broker/rules/patterns.ts'
-import { quote } from '../../errors.ts'
+import { clientErrorOf } from '../../broker/log/client-error.ts'
+import { FanwireError, quote } from '../../errors.ts'
 import { partyOf } from '../../http/address.ts'
 import { clear, sendToAll } from '../../http/audit.ts'
 import type { Context } from '../../http/context.ts'
-import { badRequest, notSupported, requireSize } from './codes.ts'
+import { badRequest, errorReply, notSupported, requireSize } from './codes.ts'
 import { historyOf, presenceOf, presenceStatsOf } from './history.ts'
+import { parseObject } from './json.ts'
 import { dataOfBytes } from './protobuf.ts'
 import type { Reply, Request } from './protocol.ts'
 
-export interface Call {
+interface Call {
   readonly request: FastifyRequest
   readonly context: Context
   readonly json: Buffer
   readonly params: Request
-  /** Runs another call, for a batch or a broadcast. */
-  run(method: string, json: Buffer): Promise<Reply>
 }
 
 type Run = (call: Call) => Promise<Reply>
 
-/** The maximum channels or calls of one request. */
-const MOST = 1000
+/** The maximum calls of a batch. */
+const MOST_CALLS = 1000
+/** The maximum channels of one answer. */
+const MOST_CHANNELS = 1000
 
-export const API_METHODS: ReadonlyMap<string, Run> = new Map<string, Run>([
+const API_METHODS: ReadonlyMap<string, Run> = new Map<string, Run>([
   ['publish', publish],
   ['broadcast', broadcast],
   ['batch', batch],
@@ -47,6 +50,25 @@ export const API_METHODS: ReadonlyMap<string, Run> = new Map<string, Run>([
   ['refresh', unsupported('a connection lasts as long as its token')],
   ['rpc', unsupported('there are no procedures to call')],
 ])
+
+/** Runs a call; `json` has its parameters. Returns coded errors as replies, but raises FW_UNAUTHORIZED. */
+export function runCall(request: FastifyRequest, method: string, json: Buffer): Promise<Reply> {
+  return replyOf(async () => {
+    const run = API_METHODS.get(method)
+    if (run === undefined) throw new FanwireError('FW_NOT_FOUND', 'unknown method')
+    return run({ request, context: request.server.fanwire, json, params: parseObject(json) })
+  })
+}
+
+async function replyOf(run: () => Promise<Reply>): Promise<Reply> {
+  try {
+    return { result: await run() }
+  } catch (error) {
+    const coded = clientErrorOf(error)
+    if (coded === undefined || coded.code === 'FW_UNAUTHORIZED') throw error
+    return { error: errorReply(coded) }
+  }
+}
 
 function unsupported(why: string): Run {
   return async () => {
@@ -67,23 +89,19 @@ async function publishTo({ context, request }: Call, name: unknown, draft: Draft
 }
 
 async function broadcast(call: Call): Promise<Reply> {
-  const names = call.params.channels
-  if (!Array.isArray(names) || names.length > MOST)
-    throw badRequest(`channels must be a list of up to ${MOST} channels`)
-  draftOf(call)
-  const responses = await Promise.all(
-    names.map(name => call.run('publish', entryOf(call.json, String(name)))),
-  )
+  const { channels: names } = call.params
+  const most = call.context.config.maxChannels
+  if (!Array.isArray(names)) throw badRequest('channels must be a list of channels')
+  if (names.length > most)
+    throw new FanwireError('FW_TOO_MANY_CHANNELS', `a broadcast may go to at most ${most} channels`)
+  const draft = draftOf(call)
+  const responses: Reply[] = []
+  for (const name of names) {
+    responses.push(await replyOf(() => publishTo(call, name, draft)))
+    // Other clients have their turns in between.
+    await setImmediate()
+  }
   return { responses }
-}
-
-/** The same publish to one channel. */
-function entryOf(json: Buffer, channel: string): Buffer {
-  const kept = [...members(json)].filter(({ name }) => name !== 'channels' && name !== 'channel')
-  const pieces = kept.map(({ name, start, end }) =>
-    Buffer.concat([Buffer.from(`,${JSON.stringify(name)}:`), json.subarray(start, end)]),
-  )
-  return Buffer.concat([Buffer.from(`{"channel":${JSON.stringify(channel)}`), ...pieces, Buffer.from('}')])
 }
 
 /** The draft of a publish. Raises FW_BAD_COMMAND, FW_BAD_TAG, FW_BAD_IDEMPOTENCY_KEY, FW_TOO_LARGE, FW_NOT_SUPPORTED. */
@@ -111,17 +129,23 @@ function dataOf(json: Buffer, { b64data }: Request): Pick<Draft, 'data' | 'encod
   return { data: checked }
 }
 
-async function batch({ json, params, run }: Call): Promise<Reply> {
+async function batch({ request, json, params }: Call): Promise<Reply> {
   const { commands } = params
   const list = memberOf(json, 'commands')
-  if (!Array.isArray(commands) || list === undefined || commands.length > MOST)
-    throw badRequest(`commands must be a list of up to ${MOST} calls`)
-  const replies: Reply[] = []
-  for (const each of elements(list)) {
+  if (!Array.isArray(commands) || list === undefined || commands.length > MOST_CALLS)
+    throw badRequest(`commands must be a list of up to ${MOST_CALLS} calls`)
+  // All calls are checked before any is run.
+  const calls = Array.from(elements(list), each => {
     const [call] = members(each)
     if (call === undefined) throw badRequest('a call of a batch is {"publish":{…}}')
-    const { error, result } = await run(call.name, each.subarray(call.start, call.end))
-    replies.push(error === undefined ? { [call.name]: result } : { error })
+    if (call.name === 'batch') throw badRequest('a batch contains no batches')
+    return { method: call.name, json: each.subarray(call.start, call.end) }
+  })
+  const replies: Reply[] = []
+  for (const { method, json } of calls) {
+    const { error, result } = await runCall(request, method, json)
+    replies.push(error === undefined ? { [method]: result } : { error })
+    await setImmediate()
   }
   return { replies }
 }
@@ -167,7 +191,7 @@ async function channels({ context, request, params }: Call): Promise<Reply> {
   const match = pattern === '' ? '*' : pattern
   const fault = patternFault(match)
   if (fault !== undefined) throw badRequest(`the pattern ${quote(match)} ${fault}`)
-  const { entries } = await context.questions.ask('channels', { match }, { limit: MOST })
+  const { entries } = await context.questions.ask('channels', { match }, { limit: MOST_CHANNELS })
   const counted = entries.map(entry => [entry.key, { num_clients: readersIn([entry]) }])
   return { channels: Object.fromEntries(counted) }
 }

@@ -2,17 +2,13 @@
 // body, with status 200.
 
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { isStranger } from '../../broker/access/identity.ts'
-import { clientErrorOf } from '../../broker/log/client-error.ts'
 import { FanwireError } from '../../errors.ts'
 import { requirePublishOrigin } from '../../http/auth.ts'
 import { takeBodies, wholeBody } from '../../http/body.ts'
 import { operation } from '../../http/operation.ts'
 import { Type } from '../../http/schema.ts'
-import { API_METHODS, type Call } from './api-methods.ts'
-import { errorReply } from './codes.ts'
-import { parseObject, printJson } from './json.ts'
-import type { Reply } from './protocol.ts'
+import { runCall } from './api-methods.ts'
+import { printJson } from './json.ts'
 
 /** Bytes of a body in addition to the data of an event. */
 const BODY_ROOM = 64 * 1024
@@ -25,7 +21,7 @@ export async function apiRoutes(app: FastifyInstance): Promise<void> {
     requirePublishOrigin(request)
     const key = keyOf(request)
     if (key !== undefined) request.identity = (await access.bearer(key)).identity
-    if (isStranger(request.identity) && access.rules.open === undefined)
+    if (request.identity.kind !== 'key' && access.rules.open === undefined)
       throw new FanwireError('FW_UNAUTHORIZED', 'the server API needs an API key in X-API-Key')
   })
 
@@ -42,7 +38,8 @@ export async function apiRoutes(app: FastifyInstance): Promise<void> {
     async (request, reply) => {
       const most = config.maxBody + BODY_ROOM
       const body = await wholeBody(request, most, `a body may have at most ${most} bytes`)
-      const answered = await answer(request, request.params.method, body)
+      const json = body.length === 0 ? Buffer.from('{}') : body
+      const answered = await runCall(request, request.params.method, json)
       reply.header('cache-control', 'no-store').type('application/json; charset=utf-8')
       return printJson(answered)
     },
@@ -53,25 +50,4 @@ export async function apiRoutes(app: FastifyInstance): Promise<void> {
 function keyOf({ headers }: FastifyRequest): string | undefined {
   const { 'x-api-key': given, authorization = '' } = headers
   return typeof given === 'string' ? given : APIKEY.exec(authorization)?.[1]
-}
-
-/** Returns coded errors as replies, but raises FW_UNAUTHORIZED. */
-async function answer(request: FastifyRequest, method: string, body: Buffer): Promise<Reply> {
-  try {
-    const run = API_METHODS.get(method)
-    if (run === undefined) throw new FanwireError('FW_NOT_FOUND', 'unknown method')
-    const json = body.length === 0 ? Buffer.from('{}') : body
-    const call: Call = {
-      request,
-      context: request.server.fanwire,
-      json,
-      params: parseObject(json),
-      run: (method, json) => answer(request, method, json),
-    }
-    return { result: await run(call) }
-  } catch (error) {
-    const coded = clientErrorOf(error)
-    if (coded === undefined || coded.code === 'FW_UNAUTHORIZED') throw error
-    return { error: errorReply(coded) }
-  }
 }

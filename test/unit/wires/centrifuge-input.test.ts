@@ -257,6 +257,7 @@ t.test('the server API: invalid calls are answered', async t => {
   const call = '{"channel":"room:api","data":1}'
   t.match(await api('publish', call, ''), { status: 401, body: { error: { code: 'FW_UNAUTHORIZED' } } })
   t.match(await api('publish', call, `${world.keys.all.key}x`), { status: 401 })
+  t.match(await api('publish', call, world.token()), { status: 401 }, 'tokens belong to users')
   t.match(await api('publish', call, world.keys.expired.key), { status: 401 })
   for (const [method, body, code] of [
     ['publish', '{"channel":', 107],
@@ -266,7 +267,9 @@ t.test('the server API: invalid calls are answered', async t => {
     ['publish', '{"channel":"fanwire:control","data":1}', 102],
     ['publish', '{"channel":"room:api"}', 107],
     ['broadcast', '{"channels":"room:api","data":1}', 107],
+    ['broadcast', JSON.stringify({ channels: Array(101).fill('room:api'), data: 1 }), 106],
     ['batch', '{"commands":{}}', 107],
+    ['batch', `{"commands":[{"publish":${call}},{"batch":{"commands":[]}}]}`, 107],
     ['nonsense', '{}', 104],
   ] as const)
     t.match(
@@ -275,4 +278,30 @@ t.test('the server API: invalid calls are answered', async t => {
       `${method} ${body}`.slice(0, 60),
     )
   t.match(await api('publish', call, world.keys.readers.key), { status: 200, body: { error: { code: 103 } } })
+})
+
+t.test('the server API: a broadcast and a batch parse their data once, and take turns', async t => {
+  const channels = Array.from({ length: 100 }, (_, i) => `room:${i}`)
+  const data = Array(10_000).fill({})
+  const broadcast = { channels, data }
+  const commands = channels.map(channel => ({ publish: { channel, data: 1 } }))
+  const bodies = { broadcast: JSON.stringify(broadcast), batch: JSON.stringify({ commands, data }) }
+  for (const [method, body] of Object.entries(bodies)) {
+    const appended: string[] = []
+    let before: number | undefined
+    const append = closed.log.append.bind(closed.log)
+    closed.log.append = async (channel, drafts) => {
+      if (channel.startsWith('room:') && appended.push(channel) === 1)
+        setImmediate(() => (before = appended.length))
+      return append(channel, drafts)
+    }
+    const parsed = t.capture(JSON, 'parse', JSON.parse)
+    const answer = await post(`/api/${method}`, body, { 'x-api-key': world.keys.all.key }, closed)
+    t.notMatch(await answer.text(), 'error')
+    closed.log.append = append
+    t.strictSame(appended, channels, 'one after another')
+    t.equal(before, 1, 'other clients have their turns in between')
+    const large = parsed().filter(({ args: [text] }) => text.length > 10_000)
+    t.ok(large.length <= 2, `${large.length} times`)
+  }
 })
