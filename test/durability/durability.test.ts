@@ -1,9 +1,19 @@
 // Events acknowledged by the file log survive (short runs of `npm run durability`), and invalid folders are rejected.
 
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { AppendsRefused, LogRefused } from '../../services/broker/log/log.ts'
 import { ALL, append, dataOf, draft, drafts } from '../contract/log.ts'
 import { folder } from '../support/folder.ts'
@@ -155,17 +165,50 @@ t.test('a disk that stalls for seconds delays appends, but not reads', async t =
   await log.probe()
 })
 
+/** Mounts a disk of 1 MiB until the test ends. Returns its folder; undefined if this process may not mount. */
+function smallDisk(t: Test): string | undefined {
+  const data = folder(t)
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', data], { stdio: 'ignore' })
+  } catch {
+    t.pass('no disk can be filled', { skip: 'cannot mount tmpfs' })
+    return undefined
+  }
+  t.teardown(() => execFileSync('umount', ['-l', data]))
+  return data
+}
+
+/** Leaves no byte of the disk free. Returns the file that takes the room. */
+function fillDisk(disk: string): string {
+  const ballast = join(disk, 'ballast')
+  const fd = openSync(ballast, 'w')
+  try {
+    for (;;) writeSync(fd, Buffer.alloc(4096))
+  } catch {
+    return ballast
+  } finally {
+    closeSync(fd)
+  }
+}
+
+t.test('a log that could not create a segment on a full disk accepts appends when there is room', async t => {
+  const disk = smallDisk(t)
+  if (disk === undefined) return
+  const log = await openFileLog(join(disk, 'log'))
+  t.teardown(() => log.close())
+  const ballast = fillDisk(disk)
+  const open = readdirSync('/proc/self/fd').length
+  for (let i = 0; i < 3; i++) await t.rejects(log.append('a', [draft(1)]), AppendsRefused)
+  t.equal(readdirSync('/proc/self/fd').length, open, 'no file stays open')
+  rmSync(ballast)
+  t.equal((await append(log, 'a', [draft(1)])).offset, 1)
+})
+
 t.test(
   'on a full disk appends are rejected and reads continue; appends work again when there is room',
   async t => {
-    const data = folder(t)
-    try {
-      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', data], { stdio: 'ignore' })
-    } catch {
-      t.pass('no disk can be filled', { skip: 'cannot mount tmpfs' })
-      return
-    }
-    t.teardown(() => execFileSync('umount', ['-l', data]))
+    const data = smallDisk(t)
+    if (data === undefined) return
     const lines: string[] = []
     const note = (_: object, message: string) => void lines.push(message)
     const log = await openFileLog(join(data, 'log'), { logger: { debug() {}, info: note, warn: note } })

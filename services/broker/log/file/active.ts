@@ -8,6 +8,7 @@ import {
   fsync as syncFile,
   ftruncate as truncateFile,
   open as openFile,
+  rmSync,
   write as writeFile,
 } from 'node:fs'
 import { join } from 'node:path'
@@ -74,15 +75,24 @@ export class ActiveSegment {
     segment.size = HEADER
   }
 
-  /** Creates a file, and syncs its folder. With `sync`, every write is on disk when it returns. */
+  /**
+   * Creates a file, and syncs its folder. With `sync`, every write is on disk when it returns. If it raises, the file does
+   * not exist.
+   */
   static async create(folder: string, header: Header, sync: boolean): Promise<ActiveSegment> {
     const path = join(folder, nameOf(header.number))
     const plain = await open(path, NEW_FILE, 0o600)
-    await write(plain, encodeHeader(header), 0, HEADER, 0)
-    await fsync(plain)
-    await syncFolder(folder)
-    const direct = sync ? await open(path, constants.O_RDWR | constants.O_DSYNC) : plain
-    return new ActiveSegment(new Segment(path, header), plain, direct, sync)
+    try {
+      await writeAll(plain, encodeHeader(header), 0)
+      await fsync(plain)
+      await syncFolder(folder)
+      const direct = sync ? await open(path, constants.O_RDWR | constants.O_DSYNC) : plain
+      return new ActiveSegment(new Segment(path, header), plain, direct, sync)
+    } catch (error) {
+      await close(plain).catch(() => {})
+      rmSync(path, { force: true })
+      throw error
+    }
   }
 
   /** Where the records end. */
