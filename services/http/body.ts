@@ -114,7 +114,7 @@ export class RequestBody {
 
 /**
  * The whole body of a request; empty if it has none. Raises FW_TOO_LARGE with the message `tooLarge` beyond `limit`
- * bytes, FW_REQUEST_TIMEOUT, FW_BAD_REQUEST.
+ * bytes, FW_REQUEST_TIMEOUT, FW_BAD_REQUEST, and FW_UNAUTHORIZED if the credentials ended while it arrived.
  */
 export async function wholeBody(
   request: FastifyRequest,
@@ -129,7 +129,10 @@ export async function wholeBody(
   const body = new RequestBody(request.body as Readable)
   try {
     if (length > limit) throw new FanwireError('FW_TOO_LARGE', tooLarge)
-    return await body.whole(limit, tooLarge, times)
+    const bytes = await body.whole(limit, tooLarge, times)
+    // A body may take minutes.
+    request.server.fanwire.access.requireCurrent(request.identity)
+    return bytes
   } catch (error) {
     body.discard()
     throw error

@@ -67,6 +67,9 @@ interface AccessEvents {
   refused: []
 }
 
+/** The message for credentials that ended during a request. */
+export const LAPSED = 'the credentials have expired or were revoked'
+
 /** Why something is no longer valid. */
 export type Lapse = 'expired' | 'revoked'
 
@@ -466,6 +469,19 @@ export class Access extends EventEmitter<AccessEvents> {
     const { kind, key = '' } = identity
     if (kind === 'key') return !this.#keyIds.has(key)
     return (kind === 'token' || kind === 'hook') && this.#isTokenRevoked(identity)
+  }
+
+  /** Whether an identity's credentials and all its channel tokens are valid. `now`: ms. */
+  isCurrent(identity: Identity, now = Date.now()): boolean {
+    const { connectionEndsAt = Infinity } = identity
+    if (connectionEndsAt * 1000 <= now || this.isRevoked(identity)) return false
+    return this.withoutLapsed(identity, now).lapsed === undefined
+  }
+
+  /** Raises FW_UNAUTHORIZED if an identity that was accepted before is no longer valid. */
+  requireCurrent(identity: Identity): void {
+    if (this.isCurrent(identity)) return
+    throw new FanwireError('FW_UNAUTHORIZED', LAPSED, { challenge: 'invalid_token' })
   }
 
   #isTokenRevoked({ user, issuedAt, signer }: Pick<Identity, 'user' | 'issuedAt' | 'signer'>): boolean {

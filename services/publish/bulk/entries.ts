@@ -72,6 +72,11 @@ export class Entries {
     return this.#appender.gaveUp
   }
 
+  /** Whether the publisher's credentials have ended: the caller publishes no more. */
+  get lapsed(): boolean {
+    return !this.#context.access.isCurrent(this.#by.identity)
+  }
+
   /** Returns when the next entry may be taken. */
   async room(): Promise<void> {
     // Gives other clients a turn, even if the log answers at once.

@@ -3,6 +3,7 @@
 import { setTimeout } from 'node:timers/promises'
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
 import { FanwireError } from '../../errors.ts'
+import { LAPSED } from '../../broker/access/access.ts'
 import { partyOf } from '../../http/address.ts'
 import { requirePublishOrigin } from '../../http/auth.ts'
 import { Type } from '../../http/schema.ts'
@@ -90,7 +91,8 @@ export const bulk: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { time
     const entries = new Entries(context, partyOf(request), json => results.push(json), fault)
     for (const each of raw) {
       await entries.room()
-      entries.publish(each)
+      if (entries.lapsed) entries.refuse(new FanwireError('FW_UNAUTHORIZED', LAPSED))
+      else entries.publish(each)
     }
     await entries.settled()
     if (entries.held === 0 && entries.failure !== undefined) throw entries.failure

@@ -5,6 +5,7 @@ import { constants } from 'node:http2'
 import type { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { FanwireError } from '../../errors.ts'
+import { LAPSED } from '../../broker/access/access.ts'
 import { partyOf } from '../../http/address.ts'
 import { endGently } from '../../http/node/closing.ts'
 import { http2StreamOf } from '../../http/exchange.ts'
@@ -27,11 +28,17 @@ const AROUND_DATA_BYTES = 64 * 1024
 /** How long a client may continue to send after the response is out, ms. */
 const SENT_IN_VAIN_MS = 5000
 
-export type Reason = 'FW_RESULTS_UNREAD' | 'FW_LOG_UNAVAILABLE' | 'FW_DRAINING' | 'FW_INTERNAL'
+export type Reason =
+  | 'FW_RESULTS_UNREAD'
+  | 'FW_LOG_UNAVAILABLE'
+  | 'FW_UNAUTHORIZED'
+  | 'FW_DRAINING'
+  | 'FW_INTERNAL'
 
 const REASONS: Record<Reason, string> = {
   FW_RESULTS_UNREAD: 'too many results are unread: read them while you send',
   FW_LOG_UNAVAILABLE: 'the log fails',
+  FW_UNAUTHORIZED: LAPSED,
   FW_DRAINING: 'the node is stopping',
   FW_INTERNAL: 'a fault of the node',
 }
@@ -134,6 +141,7 @@ export class Upload {
     for (const { number, bytes } of lines) {
       await this.#entries.room()
       if (this.#entries.gaveUp) this.stop('FW_LOG_UNAVAILABLE')
+      else if (this.#entries.lapsed) this.stop('FW_UNAUTHORIZED')
       if (this.#reason !== undefined) return false
       if (bytes === undefined) {
         this.#entries.refuse(new FanwireError('FW_TOO_LARGE', `line ${number}: longer than an event may be`))
@@ -175,8 +183,11 @@ export class Upload {
 
   #finish(reason: Reason | undefined): void {
     const { held, failure, taken } = this.#entries
+    const challenge = reason === 'FW_UNAUTHORIZED' ? 'invalid_token' : undefined
     const nothing =
-      taken === 0 && reason !== undefined ? new FanwireError(reason, REASONS[reason]) : undefined
+      taken === 0 && reason !== undefined
+        ? new FanwireError(reason, REASONS[reason], { challenge })
+        : undefined
     this.#decide(held > 0 ? undefined : (failure ?? nothing))
     if (reason !== undefined) {
       const rest = `the ${taken} entries before this one have results; this one and later ones were not tried`
