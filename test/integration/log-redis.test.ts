@@ -330,6 +330,14 @@ t.test('entries deleted by hand count as lost', async t => {
   t.equal(ahead.offset, 21)
   t.not(ahead.epoch, end?.epoch)
   t.same((await log.read('a', 'earliest', ALL)).events.map(dataOf), [21])
+  // Two losses that one call finds begin one epoch.
+  const { epoch } = await append(log, 'b', drafts(10))
+  await raw.xdel('fw:{b}:s', '5-0')
+  await raw.del('fw:{b}:i0')
+  const page = await log.read('b', { epoch, offset: 2 }, ALL)
+  await append(log, 'b', [draft(11)])
+  const next = await log.read('b', page.cursor, ALL)
+  t.same([next.events.map(dataOf), next.more], [[11], false])
 })
 
 t.test('a restart starts an epoch: the persisted events can be read to the end', async t => {

@@ -101,10 +101,10 @@ local function begin(c)
   c.begun = true
 end
 
--- Nothing that the stream still holds can be relied on: the floor rises to the head.
+-- Nothing that the stream still holds can be relied on: the floor rises to the head. One call begins at most one epoch.
 local function lose(c)
   c.least = c.base
-  begin(c)
+  if not c.begun then begin(c) end
 end
 
 -- Raises the floor as far as retention and forgotten epochs require.

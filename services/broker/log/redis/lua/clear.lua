@@ -5,8 +5,7 @@ local c = open(KEYS, ARGV[1], retention(ARGV[2]))
 if c.absent then return provisional(KEYS, 0) .. '-0' end
 if c.base > 0 then
   c.over = false
-  -- On another Redis, `open` has begun an epoch already.
-  if c.begun then c.least = c.base else lose(c) end
+  lose(c)
   advance(c)
 end
 save(c)
