@@ -1,8 +1,19 @@
 // The file engine: the contract, and faults that only files have.
 
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { FileLog, type FileLogOptions } from '../../services/broker/log/file/log.ts'
-import { logContract, type MakeLog, RETENTION, retentionIn } from '../contract/log.ts'
+import {
+  ALL,
+  append,
+  dataOf,
+  draft,
+  logContract,
+  type MakeLog,
+  RETENTION,
+  retentionIn,
+} from '../contract/log.ts'
 import { logActsContract } from '../contract/log-acts.ts'
 import { folder } from '../support/folder.ts'
 import { silent } from '../support/redis-logs.ts'
@@ -31,3 +42,36 @@ logContract(t, 'file', make({}))
 logActsContract(t, 'file', make({}))
 logContract(t, 'file with small segments', make({ segmentBytes: 400 }))
 logActsContract(t, 'file with small segments', make({ segmentBytes: 400 }))
+
+/** Changes the first byte of the tables of a sealed segment; its trailer says where that is. */
+function damageTables(path: string): void {
+  const bytes = readFileSync(path)
+  const at = bytes.readDoubleLE(bytes.length - 24)
+  bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at)
+  writeFileSync(path, bytes)
+}
+
+t.test(
+  'a channel whose oldest table is damaged accepts appends, is readable behind it, and drops it later',
+  async t => {
+    const data = folder(t)
+    const warnings: string[] = []
+    const log = new FileLog(
+      options(data, {
+        segmentBytes: 300,
+        retentionOf: () => ({ ...RETENTION, events: 3 }),
+        logger: { ...silent, warn: (_, message) => void warnings.push(message) },
+      }),
+    )
+    t.teardown(() => log.close())
+    await log.open()
+    const second = await append(log, 'a', [draft('x'.repeat(300)), draft(2)])
+    await append(log, 'a', [draft(3)])
+    damageTables(join(data, '000000000001.log'))
+    await append(log, 'a', [draft(4)])
+    t.same((await log.read('a', second, ALL)).events.map(dataOf), [3, 4])
+    t.same(warnings, ['old events could not be dropped (logged once a minute)'])
+    await append(log, 'a', [draft(5)])
+    t.equal((await log.state('a')).count, 3)
+  },
+)

@@ -36,6 +36,9 @@ const STALLED_WRITE_MS = 3000
 /** The number of channels that readers may begin per second. */
 const BEGUN_A_SECOND = 100
 
+/** The minimum time between two warnings that events could not be dropped, ms. */
+const WARN_EVERY_MS = 60_000
+
 export interface FileLogOptions {
   readonly folder: string
   /** Ms until acknowledged events are on disk; 0: they are on disk before they are acknowledged. */
@@ -68,6 +71,7 @@ export class FileLog implements ChannelLog {
   #lock: Lock | undefined
   #writer: Writer | undefined
   #upkeep: Upkeep | undefined
+  #warnedAt = Number.NEGATIVE_INFINITY
 
   constructor(options: FileLogOptions) {
     this.#options = options
@@ -247,7 +251,19 @@ export class FileLog implements ChannelLog {
     const now = this.#now()
     for (const channel of channels) {
       this.#unwritten.delete(channel)
+      this.#trim(channel, now)
+    }
+  }
+
+  /** Drops events that are no longer retained. If a table can't be read, `expire` drops them later. */
+  #trim(channel: FileChannel, now: number): void {
+    try {
       channel.trim(this.#options.retentionOf(channel.name), now)
+    } catch (error) {
+      if (performance.now() - this.#warnedAt < WARN_EVERY_MS) return
+      this.#warnedAt = performance.now()
+      const about = { err: error, channel: channel.name }
+      this.#options.logger.warn(about, 'old events could not be dropped (logged once a minute)')
     }
   }
 
@@ -272,7 +288,7 @@ export class FileLog implements ChannelLog {
   /** Like `#channel`, trimmed to its readable events. */
   #readable(name: string): FileChannel {
     const channel = this.#channel(name)
-    channel.trim(this.#options.retentionOf(name), this.#now())
+    this.#trim(channel, this.#now())
     return channel
   }
 
