@@ -311,8 +311,14 @@ export class Connection implements ReplayOwner, CatchesUp {
         this.framing.stretch(end, 0, 1, this.#namesAllChannels ? this.#cursorAfter(reader) : undefined),
       )
     }
-    if (!this.endsWithChannels || !this.readers.every(({ ended }) => ended)) return
-    this.end({ code: 1000, reason: 'end', retry: jitter(60_000) })
+    this.#endIfDone()
+  }
+
+  /** Ends the connection if every reader has reached the end of its channel, or of its plan. */
+  #endIfDone(): void {
+    const hasEnded = (reader: Reader) => this.endsWithChannels && reader.ended
+    if (!this.readers.every(each => hasEnded(each) || (each instanceof Replay && each.isOver))) return
+    this.end(this.readers.every(hasEnded) ? { code: 1000, reason: 'end', retry: jitter(60_000) } : UNTIL)
   }
 
   pass(reader: Reader, passing: Passing): void {
@@ -366,7 +372,7 @@ export class Connection implements ReplayOwner, CatchesUp {
 
   finished(reader: Reader, plan: Plan): void {
     if (plan.ended !== undefined) plan.ended(reader)
-    else if (this.readers.every(each => each instanceof Replay && each.isOver)) this.end(UNTIL)
+    else this.#endIfDone()
   }
 
   #cursorAfter(reader: Reader): (event: LogEvent) => string {

@@ -114,16 +114,16 @@ export class Replay extends Reader {
   }
 
   /** Writes the events of a page that are due. */
-  async #play({ gap, start, events, cursor, more }: Page): Promise<'more' | 'live' | 'end'> {
+  async #play({ gap, start, events, cursor, more, ended }: Page): Promise<'more' | 'live' | 'end'> {
     const from = { epoch: this.epoch, offset: this.offset }
     if (gap !== undefined) this.#owner.skip(this, gap, start)
     if (this.#end?.isBetween(from, start)) return 'end'
     const kept = Date.now() + KEPT_MS
     for (let at = 0; at < events.length;) {
       const event = events[at] as LogEvent
+      if (this.#end?.isBeyond(event)) return 'end'
       // All readers receive the end of a channel in the same way.
       if (event.kind === 'end') return 'live'
-      if (this.#end?.isBeyond(event)) return 'end'
       await this.#untilDue(event)
       if (!this.#runs || Date.now() > kept) return 'more'
       const to = this.#countDue(events, at)
@@ -133,7 +133,8 @@ export class Replay extends Reader {
     }
     this.#owner.deliver(this, [], cursor)
     if (this.#end?.isBetween(start, cursor)) return 'end'
-    return more ? 'more' : await this.#atHead(cursor)
+    if (more) return 'more'
+    return ended ? 'live' : await this.#atHead(cursor)
   }
 
   /** Waits for room, and for the time of the event. */

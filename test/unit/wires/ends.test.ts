@@ -108,6 +108,35 @@ t.test('a connection continues if it has other channels, or has sent a subscribe
   ])
 })
 
+t.test('with until, a stream ends once each channel has reached its end or the position', async t => {
+  const ids = [...(await node.append('u1', '1', '2')), ...(await node.append('u2', '3', END))]
+  const [first = '', last = '', over = ''] = await node.append('u3', '1', '2', END)
+  const read = async (query: string) => {
+    const lines = (await whole(`/v1/stream?${query}`)).trim().split('\n')
+    return lines.slice(1).map(line => JSON.parse(line))
+  }
+  const close = (reason: string) => ({ close: { code: 1000, reason } })
+
+  const both = await read('channel=u1&channel=u2&cursor=earliest,earliest&until=head')
+  t.same(both.flatMap(({ id, end }) => id ?? end?.id ?? []).sort(), ids.sort())
+  t.match(both.at(-1), close('until'))
+  t.match(await read(`channel=u3&cursor=earliest&until=${last}`), [
+    { id: first },
+    { id: last },
+    close('until'),
+  ])
+  const later = over.replace(/\d+$/, '9')
+  t.match(await read(`channel=u3&cursor=${last}&until=${later}`), [{ end: { id: over } }, close('end')])
+  t.match(await read(`channel=u3&cursor=${over}&until=${later}`), [{ end: { id: over } }, close('end')])
+
+  const { got } = await messages('/v1/ws', async (socket, got) => {
+    socket.send(`{"subscribe":"u3","cursor":"earliest","until":"${last}"}`)
+    while (got.length < 5) await once(socket, 'message')
+    socket.close(1000)
+  })
+  t.match(got.slice(1), [{ ok: {} }, { id: first }, { id: last }, { unsubscribed: { channel: 'u3' } }])
+})
+
 t.test('poll and long-poll report the end beside the events, and refresh shows it', async t => {
   const [first = '', end = ''] = await node.append('b', '1', END)
   const json = (path: string) => answer(path)
