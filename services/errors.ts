@@ -82,7 +82,7 @@ export const CODES = {
   FW_LOG_UNAVAILABLE: code(503, 'the log cannot be reached, or cannot confirm that it holds the event', true),
   FW_HOOK_FAILED: code(503, 'the application did not give a usable answer', true),
   FW_OVERLOADED: code(503, 'the node is overloaded, and accepts no new connections and reads', true),
-  FW_NOT_READY: code(503, 'the node cannot deliver right now', true),
+  FW_NOT_READY: code(503, 'the node cannot deliver right now, or has not yet read the keys of tokens', true),
   FW_DRAINING: code(503, 'the node is stopping', true),
   FW_NOT_TRIED: code(503, 'an earlier event of the same channel failed, so this one was not tried', true),
   FW_RESULTS_UNREAD: code(503, 'the client left too many results of its bulk publish unread', true),

@@ -81,7 +81,7 @@ export async function askWho(request: FastifyRequest): Promise<Identity> {
 }
 
 /**
- * The identity of a request. Raises FW_UNAUTHORIZED for credentials that are not accepted, FW_FORBIDDEN_ORIGIN,
+ * The identity of a request. Raises FW_UNAUTHORIZED for credentials that are not accepted, FW_NOT_READY, FW_FORBIDDEN_ORIGIN,
  * FW_BAD_PARAMETER; FW_FORBIDDEN, FW_HOOK_FAILED if the application refuses it.
  */
 function identify(request: FastifyRequest): Soon<Presented> {

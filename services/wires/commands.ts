@@ -63,7 +63,7 @@ export interface CommandParts extends Arrival {
   readonly client: Client | undefined
   /** Its lease on the limits. */
   readonly lease: Lease | undefined
-  /** The owner of credentials, if the wire accepts unusual ones. Raises CredentialsRefused. */
+  /** The owner of credentials, if the wire accepts unusual ones. Raises CredentialsRefused, FW_NOT_READY. */
   identify?(given: Credentials): Promise<Identity>
   /** Called when another identity has been accepted. */
   authenticated?(identity: Identity): void
@@ -165,7 +165,7 @@ export class Commands {
 
   /**
    * Authenticates with a token, a fresh token, or a key. Rejected credentials change nothing. Raises FW_BAD_COMMAND,
-   * FW_UNAUTHORIZED, FW_FORBIDDEN if they belong to another user, FW_TOO_MANY_REQUESTS.
+   * FW_UNAUTHORIZED, FW_NOT_READY, FW_FORBIDDEN if they belong to another user, FW_TOO_MANY_REQUESTS.
    */
   async authenticate(auth: unknown, respond: Respond): Promise<void> {
     const given = credentialsOf(auth)

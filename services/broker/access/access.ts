@@ -132,6 +132,9 @@ function withoutHook({ subscribe, publish, hook }: Rule, hooks: Hooks): string[]
   return ignored
 }
 
+/** When a client tries again whose token cannot be verified, since its keys were never read; ms. */
+const KEYS_AGAIN_MS = 2000
+
 /** The maximum number of rules that are logged one by one. */
 const MOST_WARNINGS = 10
 
@@ -388,7 +391,7 @@ export class Access extends EventEmitter<AccessEvents> {
 
   // Credentials -----------------------------------------------------------------------------------------------
 
-  /** The owner of a key or a token. Returns a promise only if token keys are fetched. Raises CredentialsRefused. */
+  /** The owner of a key or a token. Returns a promise only if token keys are fetched. Raises CredentialsRefused, FW_NOT_READY. */
   bearer(text: string): Soon<Presented> {
     if (this.#asksNobody) return { identity: ANONYMOUS }
     // A key rarely looks like a token. A text that is neither is reported as a token.
@@ -409,7 +412,7 @@ export class Access extends EventEmitter<AccessEvents> {
     throw this.#refuse('unknown_key', 'missing or invalid key: this node does not know it')
   }
 
-  /** Verifies a connection's token. Raises CredentialsRefused. */
+  /** Verifies a connection's token. Raises CredentialsRefused, FW_NOT_READY. */
   async token(text: string, takes?: Takes): Promise<Accepted> {
     if (this.#tokens === undefined) throw this.#refuse('unknown_key', 'this node accepts no tokens')
     const result = await this.#tokens.authenticate(text, Date.now, takes)
@@ -418,7 +421,7 @@ export class Access extends EventEmitter<AccessEvents> {
     return result
   }
 
-  /** The identity of a client that sends its credentials in a message. Raises CredentialsRefused. */
+  /** The identity of a client that sends its credentials in a message. Raises CredentialsRefused, FW_NOT_READY. */
   async credentials({ token, key }: { readonly token?: string; readonly key?: string }): Promise<Identity> {
     if (token === undefined) return (await this.bearer(key ?? '')).identity
     return this.#asksNobody ? ANONYMOUS : (await this.token(token)).identity
@@ -434,7 +437,7 @@ export class Access extends EventEmitter<AccessEvents> {
     return this.#keys.size === 0 && this.#tokens === undefined && this.rules.open === 'all'
   }
 
-  /** Adds the grants of a channel token to the identity. Raises CredentialsRefused. */
+  /** Adds the grants of a channel token to the identity. Raises CredentialsRefused, FW_NOT_READY. */
   async withChannelToken(identity: Identity, text: string): Promise<Identity> {
     if (this.#tokens === undefined) throw this.#refuse('unknown_key', 'this node accepts no tokens')
     const granted = await this.#tokens.authenticateChannel(text, identity.user)
@@ -443,7 +446,7 @@ export class Access extends EventEmitter<AccessEvents> {
     return withChannelTokens(identity, [granted.grants])
   }
 
-  /** The identity of a ticket's claims, which were verified before. Raises CredentialsRefused. */
+  /** The identity of a ticket's claims, which were verified before. Raises CredentialsRefused, FW_NOT_READY. */
   accept(claims: Accepted['claims']): Accepted {
     const result = this.#tokens?.accept(claims)
     if (result?.ok) return result
@@ -451,7 +454,7 @@ export class Access extends EventEmitter<AccessEvents> {
   }
 
   /** The error for a rejected ticket. It does not reveal the reason to the client. */
-  refuseTicket(outcome: 'malformed' | 'unknown' | 'expired' | 'used'): CredentialsRefused {
+  refuseTicket(outcome: 'malformed' | 'unknown' | 'expired' | 'used'): FanwireError {
     return this.#refuse(`${outcome}_ticket`, 'the ticket is unknown, used or expired: get another one')
   }
 
@@ -505,8 +508,10 @@ export class Access extends EventEmitter<AccessEvents> {
     return this.#isTokenRevoked({ user, ...terms }) ? 'revoked' : undefined
   }
 
-  #refuse(outcome: Outcome, message: string): CredentialsRefused {
+  #refuse(outcome: Outcome, message: string): FanwireError {
     this.#count(outcome)
+    // The token may be valid.
+    if (outcome === 'keys_away') return new FanwireError('FW_NOT_READY', message, { retry: KEYS_AGAIN_MS })
     return new CredentialsRefused(message, outcome)
   }
 

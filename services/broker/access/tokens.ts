@@ -92,6 +92,7 @@ export interface Tokens {
 const REFUSED_HEADERS = ['jku', 'jwk', 'x5u', 'x5c', 'crit', 'b64', 'zip', 'enc'] as const
 const TYPES = /^(?:application\/)?(?:at\+)?jwt$/i
 const COMPACT = /^[\w-]+\.[\w-]+\.[\w-]*$/
+const KEYS_AWAY = refused('keys_away', 'the token keys cannot be read at the moment: try again later')
 const KEPT_CHARACTERS = 2 ** 22
 const MOST_KNOWN_HEADERS = 100
 const LONGEST_KNOWN_HEADER = 500
@@ -120,7 +121,7 @@ export function createTokens(options: TokensOptions): Tokens {
   ): TokenResult => {
     const { signer } = claims
     if (signer !== undefined && !source.keys.has(signer)) {
-      return refused('unknown_key', 'the key that signed the token was removed')
+      return source.known ? refused('unknown_key', 'the key that signed the token was removed') : KEYS_AWAY
     }
     const late = timesFault(claims, now)
     if (late !== undefined) return late
@@ -208,7 +209,7 @@ function keyOf(text: string, { keys, known }: KeySource): TokenKey | Refused {
   if (typeof alg !== 'string' || alg === 'none') return refused('algorithm', 'the token is not signed (alg)')
   const key = keys.find(kid, alg)
   if (key === undefined) {
-    if (!known) return refused('keys_away', 'the token keys cannot be read at the moment: try again later')
+    if (!known) return KEYS_AWAY
     return kid === undefined
       ? refused('algorithm', 'the token names no key (kid), and its algorithm has no key or several')
       : refused('unknown_key', 'the key that the token names (kid) is unknown')

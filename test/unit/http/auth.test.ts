@@ -1,8 +1,13 @@
 // Authentication: keys in requests. The access matrix is in test/integration/access.test.ts.
 
 import type { FastifyInstance } from 'fastify'
+import { once } from 'node:events'
 import t from 'tap'
+import { WebSocket } from 'ws'
 import { bearerOf } from '../../../services/http/auth.ts'
+import { startMemoryNode } from '../../contract/node.ts'
+import { rawClient } from '../../support/centrifuge.ts'
+import { signToken, testKey, userClaims } from '../../support/tokens.ts'
 import { startApp } from './app.ts'
 
 t.test('a bearer token is the text after the scheme, and nothing else', async t => {
@@ -68,3 +73,42 @@ t.test('neither keys nor queries are logged, at any level', async t => {
   t.match(lines.join(), /"path":"\/v1\/nothing","status":404/)
   t.notMatch(lines.join(), /s3cret|wr0ng|key=/)
 })
+
+t.test(
+  'until the keys of tokens have been read once, a token is answered with a temporary error',
+  async t => {
+    const node = await startMemoryNode({
+      JWKS_URL: 'http://127.0.0.1:1/jwks.json',
+      JWT_AUDIENCE: 'tests',
+      CENTRIFUGE: '1',
+    })
+    t.teardown(() => node.close())
+    const token = signToken(testKey('ES256'), userClaims('ann', { aud: 'tests' }))
+    const headers = { authorization: `Bearer ${token}` }
+    const error = { code: 'FW_NOT_READY', retry: 2000 }
+
+    const poll = await node.get('/v1/poll?channel=a', headers)
+    t.match(poll, { status: 503, headers: { 'retry-after': '2', 'www-authenticate': undefined } })
+    t.match(JSON.parse(poll.body), { error })
+    const sse = await fetch(`http://127.0.0.1:${node.port}/v1/sse?channel=a`, { headers })
+    t.equal(sse.status, 200, 'an EventSource reconnects')
+    const first = await sse.body?.getReader().read()
+    t.match(Buffer.from(first?.value ?? []).toString(), /^retry: 2000\n: FW_NOT_READY: /)
+
+    const refused = new WebSocket(`ws://127.0.0.1:${node.port}/v1/ws`, { headers })
+    const [, answer] = await once(refused, 'unexpected-response')
+    t.equal(answer.statusCode, 503)
+    answer.destroy()
+    const stranger = new WebSocket(`ws://127.0.0.1:${node.port}/v1/ws`)
+    await once(stranger, 'open')
+    stranger.send(JSON.stringify({ ref: 1, auth: { token } }))
+    const [reply] = await once(stranger, 'message')
+    t.match(JSON.parse(String(reply)), { ref: 1, error })
+    stranger.terminate()
+
+    const client = await rawClient(node, { token })
+    t.match(JSON.parse(client.lines[0] ?? ''), { id: 1, error: { code: 100, temporary: true } })
+    client.socket.terminate()
+    t.ok((node.app.fanwire.access.outcomes.get('keys_away') ?? 0) >= 5, 'counted in metrics')
+  },
+)

@@ -387,6 +387,7 @@ t.test('keys are requested when they are not loaded yet or a key is unknown, and
   }
   const tokens = createTokens({ source })
   t.match(tokens.verify(hs(), NOW), { reason: 'keys_away' })
+  t.match(tokens.accept({ sub: 'ann', signer: 'unread' }, NOW), { reason: 'keys_away' })
   t.ok((await tokens.authenticate(hs(), () => NOW)).ok)
   t.match(await tokens.authenticate(hs({}, { kid: 'x' }), () => NOW), { reason: 'unknown_key' })
   t.ok((await tokens.authenticateChannel(hs({ channel: 'a' }), 'ann', () => NOW)).ok)
