@@ -54,7 +54,7 @@ export async function errorIn(response: Response): Promise<FanwireError> {
   const text = await response.text().catch(() => '')
   let body: Partial<ErrorBody> = {}
   try {
-    body = (JSON.parse(text) as { error: ErrorBody }).error
+    body = (JSON.parse(text) as { error?: ErrorBody }).error ?? {}
   } catch {
     // The response is a proxy's own page.
   }

@@ -89,9 +89,8 @@ export class Feed implements Source {
   }
 
   opened(at: string): void {
-    const known = isPosition(this.cursor)
     if (at !== this.cursor && !reaches(this.cursor, at)) this.#deliver({ at })
-    if (known) return
+    if (!isPosition(this.cursor)) return
     for (const reader of this.#early) this.#joint(reader)
     this.#early.clear()
   }

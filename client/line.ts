@@ -134,7 +134,6 @@ export class Line {
       {
         opened: () => {
           open = true
-          this.#rejections = 0
           if (this.#kept !== place) this.#shortLives = 0
           this.#kept = place
           this.#since = Date.now()
@@ -162,7 +161,7 @@ export class Line {
   /** Called when a wire that worked has failed. */
   #broke(fault: Fault): void {
     const life = Date.now() - this.#since
-    if (life > Math.min(SHORT_LIFE_MS, this.#env.timing.maxBackoff)) this.#failures = 0
+    if (life > Math.min(SHORT_LIFE_MS, this.#env.timing.maxBackoff)) this.#failures = this.#rejections = 0
     const short = fault.kind === undefined && life < SHORT_LIFE_MS
     this.#shortLives = short ? this.#shortLives + 1 : 0
     if (fault.kind === 'mute' || this.#shortLives >= SHORT_LIVES) {

@@ -85,7 +85,7 @@ export function faultOf(error: unknown): Fault {
 /** The meaning of a close code (docs/protocol.md#close-codes). */
 export function faultOfCode(code: number, reason: string, hint = 0): Fault {
   const why = reason || `closed with ${code}`
-  if (code === 4401) return { kind: 'rejected', why }
+  if (code === 4401) return { kind: 'rejected', why, hint }
   const final = code === 1008 || code === 1009 || code >= 4500
   return { kind: final ? 'final' : 'ended', why, hint }
 }
@@ -112,14 +112,16 @@ export type Message = Partial<Event> & {
   readonly gap?: Gap
   readonly end?: End
   readonly open?: { readonly cursor: string }
-  readonly cursor?: { readonly channel: string; readonly cursor: string } | string
+  /** The position up to which the channel has no events of the reader's selection. */
+  readonly passed?: { readonly channel: string; readonly cursor: string }
   readonly close?: { readonly code: number; readonly reason: string; readonly retry?: number }
 }
 
 /** Delivers a message to its source. */
 export function deliver(message: Message, sourceOf: (channel: string) => Source | undefined): void {
-  const { gap, end, channel } = message
+  const { gap, end, passed, channel } = message
   if (gap) sourceOf(gap.channel)?.gap(gap)
+  else if (passed) sourceOf(passed.channel)?.opened(passed.cursor)
   else if (end) sourceOf(end.channel)?.end(end)
   else if (channel !== undefined) sourceOf(channel)?.event(message as Event)
 }

@@ -64,6 +64,8 @@ function printed({ json, data, ...rest }: Entry): string {
 export class Publisher {
   readonly #env: Env
   #batch: number
+  /** Whether the token was renewed since the last batch that the node took. */
+  #renewed = false
   readonly #most: number
   readonly #stop = new AbortController()
   readonly #waiting: Waiting[] = []
@@ -214,11 +216,17 @@ export class Publisher {
         })
         return (await response.json()) as { results: Result[] }
       })
+      this.#renewed = false
       return this.#settle(batch, results)
     } catch (error) {
       const failure = error instanceof FanwireError ? error : undefined
       if (failure?.status === 413 && batch.length > 1) {
         this.#batch = batch.length >> 1
+        return { failed: false, hint: 0 }
+      }
+      // The token may have expired.
+      if (failure?.status === 401 && this.#env.credentials.renewable && !this.#renewed) {
+        this.#renewed = true
         return { failed: false, hint: 0 }
       }
       const final = failure ? failure.retry === undefined : error instanceof Unauthorized

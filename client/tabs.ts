@@ -113,6 +113,7 @@ export class SharedLines implements Lines {
   >()
   readonly #known = new Set<string>()
   #lines: Lines | undefined
+  #closed = false
   #state: State = { name: 'idle' }
   /** When the leading tab took the lead, ms since 1970. */
   #term = 0
@@ -168,13 +169,17 @@ export class SharedLines implements Lines {
 
   happen(what: Happening): void {
     if (what === 'retry') this.#say({ say: 'retry' })
-    this.#lines?.happen(what)
-    if (what !== 'close') return
+    if (what !== 'close') return this.#lines?.happen(what)
     clearInterval(this.#watch)
     for (const key of this.#feeds.keys()) this.#say({ say: 'leave', tab: this.#id, key })
+    // From here on the other tabs hear nothing: this tab's state is not theirs.
+    this.#closed = true
+    const lines = this.#lines
+    this.#lines = undefined
+    this.#state = { name: 'closed', why: 'close' }
+    lines?.happen('close')
     this.#stop.abort()
     this.#leads()
-    this.#state = { name: 'closed', why: 'close' }
     this.#channel.close()
     this.#sharing.changed()
   }
@@ -185,7 +190,7 @@ export class SharedLines implements Lines {
   }
 
   #say(say: Say): void {
-    if (this.#state.name !== 'closed') this.#channel.postMessage(say)
+    if (!this.#closed) this.#channel.postMessage(say)
   }
 
   #tell(tell: Tell): void {

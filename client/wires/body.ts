@@ -14,7 +14,7 @@ function sseParser(): Parser {
   let data = ''
   let retry = 0
   return line => {
-    const [, field = 'none', value = ''] = /^(\w*): ?(.*)$/.exec(line) ?? []
+    const [, field = 'none', value = ''] = /^(\w*): ?(.*)$/s.exec(line) ?? []
     if (field === 'event') name = value
     else if (field === 'data') data += value
     else if (field === 'retry') retry = Number(value)
@@ -24,9 +24,10 @@ function sseParser(): Parser {
       return { close: { code: Number(code) || 1013, reason: reason.join(' ') || code, retry } }
     } else if (line === '' && data) {
       const message = JSON.parse(data) as Message
-      const isGap = name === 'gap'
+      const kind = name
       name = data = ''
-      return isGap ? ({ gap: message } as Message) : message
+      if (kind === 'gap') return { gap: message } as Message
+      return kind === 'fanwire:passed' ? ({ passed: message } as Message) : message
     }
     return undefined
   }

@@ -4,7 +4,7 @@ import { FanwireError } from '../errors.ts'
 import { ask, deliver, type Env, type OpenLink, queryOf, type Source } from '../link.ts'
 import { pause } from '../pause.ts'
 import { isPosition } from '../position.ts'
-import type { Event, Gap } from '../types.ts'
+import type { End, Event, Gap } from '../types.ts'
 import { openRequests } from './requests.ts'
 
 /** How long a node holds a long poll, seconds. */
@@ -16,6 +16,8 @@ const MOST = 100
 export interface Page {
   readonly events: readonly Event[]
   readonly gaps?: readonly Gap[]
+  /** Channels that ended in this page. */
+  readonly end?: readonly End[]
   readonly cursor: string
   readonly more?: true
 }
@@ -41,6 +43,7 @@ export function deliverPage(page: Page, sources: readonly Source[]): void {
   const sourceOf = (channel: string) => sources.find(each => each.channel === channel)
   for (const gap of page.gaps ?? []) deliver({ gap }, sourceOf)
   for (const event of page.events) deliver(event, sourceOf)
+  for (const end of page.end ?? []) deliver({ end }, sourceOf)
   page.cursor.split(',').forEach((cursor, i) => sources[i]?.opened(cursor))
 }
 

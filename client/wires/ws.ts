@@ -20,6 +20,8 @@ const CHECK_MS = 5000
 const RENEW_MS = 30_000
 
 interface Answer {
+  /** A channel that the node took from the connection. */
+  readonly unsubscribed?: { readonly channel: string }
   readonly ok?: { readonly cursor?: string; readonly expires?: number }
   readonly error?: { readonly code: string; readonly message: string; readonly retry?: number }
 }
@@ -33,6 +35,8 @@ export const openWs: OpenLink = (env, events) => {
   const timers = new Set<ReturnType<typeof setTimeout>>()
   let socket: InstanceType<NonNullable<typeof env.WebSocket>> | undefined
   let ref = 0
+  /** Whether the node has seen a token or key of this connection. */
+  let shown = false
   let state: 'opening' | 'open' | 'closed' = 'opening'
   let heard = Date.now()
   let deadline = heard + timing.open
@@ -93,7 +97,8 @@ export const openWs: OpenLink = (env, events) => {
         return
       }
       const refusal = errorOf(error ?? { code: '', message: '' })
-      if (refusal.code === 'FW_UNAUTHORIZED' && credentials.renewable)
+      // Without a token, another one does not come by itself: only this channel is refused.
+      if (refusal.code === 'FW_UNAUTHORIZED' && credentials.renewable && shown)
         down({ kind: 'rejected', why: refusal.message })
       else if (refusal.retry === undefined) source.refused(refusal)
       else
@@ -103,6 +108,7 @@ export const openWs: OpenLink = (env, events) => {
 
   const authenticate = (token: string | undefined, done: () => void) => {
     if (!token) return done()
+    shown = true
     send({ auth: isToken(token) ? { token } : { key: token } }, ({ ok, error }) => {
       if (!ok) {
         credentials.drop()
@@ -137,6 +143,13 @@ export const openWs: OpenLink = (env, events) => {
     subscribe(source)
   }
 
+  /** Subscribes anew to a channel that the connection lost: the node says whether the client may still read it. */
+  const again = (channel: string) => {
+    const source = live.get(channel)
+    if (!live.delete(channel) || source === undefined) return
+    subscribe(source)
+  }
+
   const take = (text: string, token: string | undefined) => {
     heard = Date.now()
     if (state === 'open') deadline = heard + timing.silence
@@ -146,6 +159,7 @@ export const openWs: OpenLink = (env, events) => {
       answers.delete(message.ref)
       answered?.(message)
     } else if (message.open) authenticate(token, opened)
+    else if (message.unsubscribed) again(message.unsubscribed.channel)
     else deliver(message, channel => live.get(channel))
   }
 

@@ -10,8 +10,8 @@ interface Held {
 const held = new Map<string, Held>()
 const queues = new Map<string, Held[]>()
 
-/** Delays the arrival of new requests until it resolves. */
-export const late: { until: Promise<void> | undefined } = { until: undefined }
+/** `until` delays the arrival of new requests until it resolves. `grant` delays the grant of a lock that became free, ms. */
+export const late: { until: Promise<void> | undefined; grant: number } = { until: undefined, grant: 0 }
 
 function grant(name: string): void {
   const next = held.has(name) ? undefined : queues.get(name)?.shift()
@@ -20,7 +20,8 @@ function grant(name: string): void {
   const free = () => {
     if (held.get(name) !== next) return
     held.delete(name)
-    grant(name)
+    if (late.grant === 0) grant(name)
+    else setTimeout(() => grant(name), late.grant)
   }
   Promise.resolve().then(next.run).then(next.resolve, next.reject).finally(free)
 }

@@ -23,4 +23,7 @@ t.test('a response is retried if its status is temporary', async t => {
   t.equal(await retryOf(501, 'FW_NOT_SUPPORTED'), undefined)
   t.equal(await retryOf(500, 'FW_LOG_REFUSED'), undefined)
   t.equal(await retryOf(503, 'FW_NOT_READY'), 0)
+  // A gateway's JSON.
+  const forbidden = await errorIn(new Response('{"message":"Forbidden"}', { status: 403 }))
+  t.match(forbidden, { code: 'HTTP_403', status: 403, retry: undefined })
 })

@@ -151,3 +151,14 @@ t.test('ready() waits for room in the queue, and flush() for all sent events', a
   publisher.close()
   await t.rejects(publisher.publish('room', 6), /closed/)
 })
+
+t.test('a token that is not accepted any more is requested again, once', async t => {
+  const keys = ['wrong', 'secret', 'wrong', 'wrong']
+  let asked = 0
+  const publisher = createPublisher(url, { getToken: () => keys[asked++] })
+  t.match(await publisher.publish('renewed', 1), { channel: 'renewed' })
+  t.equal(asked, 2)
+  const late = createPublisher(url, { getToken: () => keys[asked++] })
+  await t.rejects(late.publish('renewed', 2), { code: 'FW_UNAUTHORIZED' })
+  t.equal(asked, 4)
+})

@@ -45,6 +45,26 @@ t.test(
   },
 )
 
+t.test('tabs hear a successor that takes the lead after they heard of the close', async t => {
+  late.grant = 50
+  t.teardown(() => (late.grant = 0))
+  const tabs = numbers(1, 3).map(tab)
+  t.teardown(() => tabs.forEach(each => each.close()))
+  const [leader, ...others] = tabs
+  new Seen(leader?.subscribe('succeeded') as never)
+  await until('it leads', () => leader?.state.name === 'connected')
+  const seen = others.map(each => new Seen(each.subscribe('succeeded')))
+  for (const each of others) await until('it follows', () => each.state.name === 'connected')
+  const states: string[] = []
+  for (const each of others) each.on('state', ({ name }) => states.push(name))
+  leader?.close()
+  await until('it is left', async () => (await readers('succeeded')) === 0)
+  await until('a successor reads', async () => (await readers('succeeded')) === 1)
+  await node.append('succeeded', '1')
+  for (const each of seen) await each.has(1)
+  t.notOk(states.includes('closed'), `${states}`)
+})
+
 t.test('the leader leaves channels that no tab reads any more', async t => {
   const [leader, follower] = [tab(), tab()]
   t.teardown(() => [leader.close(), follower.close()])
