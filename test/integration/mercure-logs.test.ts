@@ -1,11 +1,12 @@
 // Mercure's hub on two nodes with their log in Redis, and on the file log. For the memory log, see mercure.test.ts.
 
+import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { FileLog } from '../../services/broker/log/file/log.ts'
 import { RedisLog } from '../../services/broker/log/redis/log.ts'
 import { configOf, type StartNode, startNode } from '../contract/node.ts'
 import { folder } from '../support/folder.ts'
-import { startHub } from '../support/mercure.ts'
+import { startHub, tokenOf } from '../support/mercure.ts'
 import { redisLogOptions, silent } from '../support/redis-logs.ts'
 import { startRedis } from '../support/redis-server.ts'
 
@@ -44,20 +45,46 @@ async function checkHubs(t: Test, one: Hub, other: Hub): Promise<void> {
   }
 }
 
-t.test('two nodes on Redis are one hub', async t => {
-  const { prefix = '' } = redisLogOptions(redis.url)
-  const start: StartNode = settings =>
+/** Starts nodes that share a log. */
+function nodesOn(url: string): StartNode {
+  const { prefix = '' } = redisLogOptions(url)
+  return settings =>
     startNode(
       configOf(settings ?? {}),
       ({ history, idempotencyWindow }) =>
-        new RedisLog(redisLogOptions(redis.url, { prefix, retentionOf: () => history, idempotencyWindow })),
+        new RedisLog(redisLogOptions(url, { prefix, retentionOf: () => history, idempotencyWindow })),
     )
+}
+
+t.test('two nodes on Redis are one hub', async t => {
+  const start = nodesOn(redis.url)
   const hubs = await Promise.all([startHub({}, undefined, start), startHub({}, undefined, start)])
   t.teardown(async () => {
     for (const hub of hubs) hub.disconnect()
     await Promise.all(hubs.map(({ node }) => node.close()))
   })
   await checkHubs(t, ...hubs)
+})
+
+t.test('after Redis lost the log, subscribers without the right to history receive new updates', async t => {
+  const own = await startRedis()
+  const control = new Redis(own.url)
+  const rules = { default: { subscribe: 'token', publish: 'token' } }
+  const hub = await startHub({}, rules, nodesOn(own.url))
+  t.teardown(async () => {
+    hub.disconnect()
+    control.disconnect()
+    await hub.node.close()
+    await own.stop()
+  })
+  const token = tokenOf(undefined, { caps: [{ channels: ['*'], allow: ['sub'] }] })
+  for (const data of ['1', '2']) await hub.publish({ topic: 'a', data })
+  const { got } = await hub.subscribe('?topic=a', { headers: { authorization: `Bearer ${token}` } })
+  await hub.publish({ topic: 'a', data: '3' })
+  await got(1)
+  await control.flushall()
+  await hub.publish({ topic: 'a', data: '4' })
+  t.match(await got(3), [{ data: '3' }, { type: 'gap' }, { data: '4' }])
 })
 
 t.test('a hub on the file log resumes after a restart', async t => {

@@ -4,7 +4,7 @@ import type { Access } from '../../broker/access/access.ts'
 import { isGranted } from '../../broker/access/grants.ts'
 import type { Identity } from '../../broker/access/identity.ts'
 import type { LogEvent } from '../../broker/event/event.ts'
-import type { Position } from '../../broker/event/position.ts'
+import type { Gap, Position } from '../../broker/event/position.ts'
 import { remembering, type TopicMatcher } from '../../broker/event/topics.ts'
 import { updateOf } from '../../broker/event/update.ts'
 import { letsThrough } from '../../broker/fanout/selection.ts'
@@ -24,10 +24,13 @@ export class Audience {
   readonly subscriber: Subscriber
   readonly #access: Access
   readonly #follows: (topic: string) => boolean
+  /** Updates up to here are history. */
+  #head: Position
 
   constructor(access: Access, subscriber: Subscriber) {
     this.#access = access
     this.subscriber = subscriber
+    this.#head = subscriber.head
     this.#follows = remembering(MAX_KNOWN, topic =>
       subscriber.matchers.some(matcher => matcher.matches(topic)),
     )
@@ -48,11 +51,17 @@ export class Audience {
       : followed.some(may)
   }
 
+  /** Called at each gap. All updates of an epoch that began after the subscription are new. */
+  crosses({ from, to }: Gap): void {
+    if (from.epoch === this.#head.epoch && to.epoch !== from.epoch) this.#head = to
+  }
+
   #mayRead(topic: string, event: LogEvent): boolean {
-    const { identity, head } = this.subscriber
+    const { identity } = this.subscriber
     const may = (right: 'subscribe' | 'history') => this.#access.may(identity, right, topic).allowed
-    const looksBack = event.epoch !== head.epoch || event.offset <= head.offset
-    if (!may('subscribe') || (looksBack && event.kind !== 'transient' && !may('history'))) return false
+    // A later epoch continues the offsets, unless events were lost, which a gap reports.
+    const looksBack = event.kind !== 'transient' && event.offset <= this.#head.offset
+    if (!may('subscribe') || (looksBack && !may('history'))) return false
     return letsThrough(this.#access.filterOf(identity, topic, looksBack), event)
   }
 }

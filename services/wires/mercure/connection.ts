@@ -1,8 +1,9 @@
 // A subscriber's connection: receives the updates of each stretch that are meant for it.
 
-import type { Position } from '../../broker/event/position.ts'
+import type { Gap, Position } from '../../broker/event/position.ts'
 import { Connection, type ConnectionRegistry, type Outlet } from '../../broker/fanout/connection.ts'
 import type { CloseReason, Framing } from '../../broker/fanout/framing.ts'
+import type { Reader } from '../../broker/fanout/reader.ts'
 import { allocateChunk } from '../../http/chunks.ts'
 import type { Audience } from './audience.ts'
 import { mercureFraming, type Piece, piecesOf } from './framing.ts'
@@ -40,6 +41,11 @@ export class MercureConnection extends Connection {
   override drop(_channel: string, reason: CloseReason): boolean {
     this.end(reason)
     return false
+  }
+
+  override skip(reader: Reader, gap: Gap, to?: Position): void {
+    super.skip(reader, gap, to)
+    this.#parts.audience.crosses(gap)
   }
 
   override write(bytes: Buffer): void {

@@ -210,6 +210,26 @@ t.test('a subscriber resumes after its last update, by either form of id', async
   t.match(unknown.text, /^event: gap\ndata: \{"from":"#/m, 'a gap is reported')
 })
 
+t.test('without the right to history, updates after a gap are received', async t => {
+  const other = await startHub({}, { default: { subscribe: 'token', publish: 'token' } })
+  t.teardown(() => {
+    other.disconnect()
+    return other.node.close()
+  })
+  const reader = bearer(tokenOf(undefined, { caps: [{ channels: ['*'], allow: ['sub'] }] }))
+  const live = await other.subscribe('?topic=a', reader)
+  await other.publish({ topic: 'a', data: '1' })
+  await live.got(1)
+  const later = await other.subscribe('?topic=%7Bany%7D&lastEventID=earliest', reader)
+  await other.publish({ topic: 'a', data: '2' })
+  t.strictSame(dataOf(await later.got(1)), ['2'], 'history is not received')
+  await live.got(2)
+  await other.node.log.clear('fanwire:updates')
+  await other.publish({ topic: 'a', data: '3' })
+  t.match(await live.got(4), [{ data: '1' }, { data: '2' }, { type: 'gap' }, { data: '3' }])
+  t.match(await later.got(3), [{ data: '2' }, { type: 'gap' }, { data: '3' }])
+})
+
 t.test('an EventSource that is cut reconnects and misses nothing', async t => {
   const { got, received } = await subscribe(query([['topic', 'cut']]))
   await publish({ topic: 'cut', data: '1', id: 'urn:cut:1' })
