@@ -158,6 +158,7 @@ t.test('a disk that stalls for seconds delays appends, but not reads', async t =
   try {
     await t.rejects(log.probe(), AppendsRefused)
     t.same((await log.read('a', 'earliest', ALL)).events.map(dataOf), [1, 2, 3])
+    t.equal((await log.read('new', { epoch: 'x', offset: 0 }, ALL, true)).unbegun, true)
   } finally {
     execFileSync('fsfreeze', ['-u', data])
   }
@@ -200,7 +201,10 @@ t.test('a log that could not create a segment on a full disk accepts appends whe
   const open = readdirSync('/proc/self/fd').length
   for (let i = 0; i < 3; i++) await t.rejects(log.append('a', [draft(1)]), AppendsRefused)
   t.equal(readdirSync('/proc/self/fd').length, open, 'no file stays open')
+  const read = () => log.read('new', { epoch: 'x', offset: 0 }, ALL, true)
+  t.equal((await read()).unbegun, true, 'a reader needs no room')
   rmSync(ballast)
+  t.equal((await read()).unbegun, undefined)
   t.equal((await append(log, 'a', [draft(1)])).offset, 1)
 })
 

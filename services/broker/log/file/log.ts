@@ -33,6 +33,9 @@ const MAX_UNWRITTEN = 10_000
 /** If a write takes longer than this, ms, the disk is stalled: the node serves reads, but refuses writes. */
 const STALLED_WRITE_MS = 3000
 
+/** How long a reader waits at most until its channel has begun, ms. */
+const BEGIN_WAIT_MS = 1000
+
 /** The number of channels that readers may begin per second. */
 const BEGUN_A_SECOND = 100
 
@@ -174,12 +177,7 @@ export class FileLog implements ChannelLog {
 
   /** A stalled disk delays appends, but not reads. */
   async probe(): Promise<void> {
-    const written = this.#open().do({ act: 'nothing', channel: undefined })
-    await within(
-      STALLED_WRITE_MS,
-      written,
-      () => new AppendsRefused('the disk is slow: a write takes too long', 'slow'),
-    )
+    await within(STALLED_WRITE_MS, this.#open().do({ act: 'nothing', channel: undefined }))
   }
 
   /** Runs the periodic maintenance now: see upkeep.ts. */
@@ -292,10 +290,15 @@ export class FileLog implements ChannelLog {
     return channel
   }
 
-  /** Writes the channel's epoch, unless too many channels begin at once. */
+  /** Writes the channel's epoch, unless too many channels begin at once, or the disk does not accept it in time. */
   async #begin(channel: FileChannel): Promise<void> {
     if (channel.stateIn !== undefined || !this.#begins.take()) return
-    await this.#open().do({ act: 'append', channel, drafts: [] })
+    const written = this.#open().do({ act: 'append', channel, drafts: [] })
+    try {
+      await within(BEGIN_WAIT_MS, written)
+    } catch (error) {
+      if (!(error instanceof AppendsRefused)) throw error
+    }
   }
 
   async #events(channel: string, history: History, parts: readonly Part[]): Promise<LogEvent[]> {
@@ -309,9 +312,12 @@ export class FileLog implements ChannelLog {
   }
 }
 
-/** Waits for `promise`; raises after `ms`. */
-async function within<T>(ms: number, promise: Promise<T>, error: () => Error): Promise<T> {
+/** Waits for a write. Raises AppendsRefused after `ms`; the write may succeed later. */
+async function within(ms: number, written: Promise<unknown>): Promise<void> {
   let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => (timer = setTimeout(() => reject(error()), ms)))
-  return await Promise.race([promise, late]).finally(() => clearTimeout(timer))
+  const late = new Promise<never>((_, reject) => {
+    const refuse = () => reject(new AppendsRefused('the disk is slow: a write takes too long', 'slow'))
+    timer = setTimeout(refuse, ms)
+  })
+  await Promise.race([written, late]).finally(() => clearTimeout(timer))
 }
