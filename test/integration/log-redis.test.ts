@@ -690,6 +690,27 @@ t.test('W6: events lost in an empty channel while its feed was cut are inside a 
   sound(t, recorder)
 })
 
+t.test('a channel that begins while its feed is cut begins for its followers, without a gap', async t => {
+  const { log, redis, settings } = await own(t, [], { compareEvery: 60_000 })
+  const proxy = await proxyRedis(redis.port)
+  t.teardown(() => proxy.close())
+  const reader = await openRedisLog(t, { ...settings, url: proxy.url })
+  const [empty, filled] = [await glance(reader, 'empty'), await glance(reader, 'filled')]
+  proxy.mode = 'frozen'
+  const head = await append(log, 'filled', drafts(3))
+  proxy.cut()
+  proxy.mode = 'pass'
+  await until('the feeds are filled', () => !empty.feed?.unbegun && !filled.feed?.unbegun)
+  const heads = [head, await append(log, 'empty', drafts(2))]
+  for (const [i, recorder] of [filled, empty].entries()) {
+    const { epoch, offset } = heads[i] as Position
+    await recorder.reaches({ epoch, offset })
+    t.same([recorder.started, recorder.gaps], [{ epoch, offset: 0 }, []])
+    t.equal(recorder.delivered.length, offset)
+    sound(t, recorder)
+  }
+})
+
 t.test('an append without memory is rejected before anything is written', async t => {
   const { log, raw } = await own(t)
   const head = await append(log, 'a', drafts(3))

@@ -218,7 +218,10 @@ export class RedisFeed implements Feed, Unbegun {
         continue
       }
       if (this.#closed) return
+      // Without a gap, the channel has begun at the start of the page.
+      const begins = this.#unbegun && page.unbegun === undefined && page.gap === undefined
       this.#moveTo(page)
+      if (begins) this.#options.follower.begun(page.start)
       this.#apply(page)
       if (this.#closed) return
       if (!page.more && !this.#again) break
