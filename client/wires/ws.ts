@@ -111,8 +111,10 @@ export const openWs: OpenLink = (env, events) => {
     shown = true
     send({ auth: isToken(token) ? { token } : { key: token } }, ({ ok, error }) => {
       if (!ok) {
+        const { message: why, retry: hint } = errorOf(error ?? { code: '', message: '' })
+        if (hint !== undefined) return down({ kind: 'ended', why, hint })
         credentials.drop()
-        return down({ kind: 'rejected', why: error?.message ?? '' })
+        return down({ kind: 'rejected', why })
       }
       if (ok.expires !== undefined) {
         const left = ok.expires - Date.now()

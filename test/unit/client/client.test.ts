@@ -216,6 +216,26 @@ t.test('close codes that forbid a reconnect end the client, others do not', asyn
   }
 })
 
+t.test('ws: a token that is refused temporarily is sent again', async t => {
+  const server = createServer()
+  const sent: unknown[] = []
+  new WebSocketServer({ server }).on('connection', socket => {
+    socket.send('{"open":{"cursor":""}}')
+    socket.on('message', text => {
+      const { ref, auth } = JSON.parse(String(text))
+      if (auth !== undefined) sent.push(auth.key)
+      const error = { code: 'FW_NOT_READY', message: 'not yet', retry: 10 }
+      socket.send(JSON.stringify(auth !== undefined && sent.length < 3 ? { ref, error } : { ref, ok: {} }))
+    })
+  })
+  let asked = 0
+  const fanwire = client(await listen(server), { wires: ['ws'], getToken: () => `key ${++asked}` })
+  t.teardown(() => [fanwire.close(), server.close()])
+  new Seen(fanwire.subscribe('x'))
+  await until('it is connected', () => fanwire.state.name === 'connected')
+  t.strictSame(sent, ['key 1', 'key 1', 'key 1'])
+})
+
 t.test("a server's retry delay is respected", async t => {
   let requests = 0
   const busy = createServer((_request, response) => {
