@@ -355,6 +355,25 @@ t.test('a removed key ends everything opened with it', async t => {
   answer.resume()
 })
 
+t.test('a changed key ends everything opened with it, and nothing else', async t => {
+  const { world, node } = await startClosed(t)
+  const { sha256 } = makeApiKey('new', ['subscribe'], ['*']).entry
+  const spared = await all(t, node, world.keys.all.key)
+  for (const members of [{ sha256 }, { channels: ['other'] }, { until: '2099-01-01' }]) {
+    world.changeKey('readers', {})
+    await until('the key is accepted again', async () => {
+      const answer = await ask(node, '/v1/poll?channel=room:1&cursor=latest', world.keys.readers.key)
+      answer.resume()
+      return answer.statusCode === 200
+    })
+    const readers = await all(t, node, world.keys.readers.key)
+    world.changeKey('readers', members)
+    await areEnded(t, readers, /4401.*key revoked/)
+  }
+  await node.append('room:1', '1')
+  for (const { name, reader } of spared) t.equal(await reader.event(), 1, name)
+})
+
 t.test('an expired key ends everything opened with it', async t => {
   const clock = stopClock(t)
   const until = new Date(now() * 1000 + SHORT_MS).toISOString()

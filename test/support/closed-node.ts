@@ -71,6 +71,14 @@ export class ClosedWorld {
     writeFileSync(this.#path('keys.json'), JSON.stringify(kept))
   }
 
+  /** Writes the file of API keys with changed members of one entry. */
+  changeKey(id: string, members: Record<string, unknown>): void {
+    const entries = Object.values(this.keys).map(({ entry }) =>
+      entry.id === id ? { ...entry, ...members } : entry,
+    )
+    writeFileSync(this.#path('keys.json'), JSON.stringify(entries))
+  }
+
   writeTokenKeys(...keys: TestKey[]): void {
     writeFileSync(this.#path('jwks.json'), jwks(...(keys.length > 0 ? keys : [this.hs, this.rs, this.es])))
   }

@@ -12,7 +12,7 @@ import { type LifeKind, covers } from '../rules/life-kinds.ts'
 import type { Hooks, Rule, Rules, Webhook } from '../rules/rules.ts'
 import { type WatchedFile, watchFile } from '../files/watched-file.ts'
 import type { App } from './apps.ts'
-import { type ApiKeyEntry, type ApiKeys, createApiKeys, parseKeysFile, publishKeyId } from './api-keys.ts'
+import { type ApiKeyEntry, type ApiKeys, createApiKeys, parseKeysFile } from './api-keys.ts'
 import type { Asking } from './asking.ts'
 import type { ChannelTokenTerms, GrantSource, Right } from './grants.ts'
 import { ANONYMOUS, type Identity, isStranger, withChannelTokens } from './identity.ts'
@@ -171,7 +171,6 @@ export class Access extends EventEmitter<AccessEvents> {
   #appsFile: WatchedFile<App[]> | undefined
   #jwks: JwksUrl | undefined
   #keys: ApiKeys
-  #keyIds: ReadonlySet<string> = new Set()
   #tokens: Tokens | undefined
   #withoutFile: Rules
   readonly #retentions = new WeakMap<Rule, Retention>()
@@ -284,9 +283,8 @@ export class Access extends EventEmitter<AccessEvents> {
     const { publishKeys, open } = this.#options
     const entries = this.#keysFile?.current ?? []
     this.#keys = createApiKeys(entries, publishKeys)
-    this.#keyIds = new Set([...publishKeys.map((_, i) => publishKeyId(i)), ...entries.map(({ id }) => id)])
     this.#withoutFile = open ? openRules({ keys: this.#keys.size > 0 }) : CLOSED_RULES
-    // Connections whose key was removed are checked again.
+    // Connections whose key was removed or changed are checked again.
     this.emit('rules')
   }
 
@@ -465,12 +463,13 @@ export class Access extends EventEmitter<AccessEvents> {
   }
 
   /**
-   * Whether an identity's credentials are no longer valid: its key was removed, or its token was revoked or that
-   * token's key removed.
+   * Whether an identity's credentials are no longer valid: its key was removed or changed, or its token was revoked or
+   * that token's key removed.
    */
   isRevoked(identity: Identity): boolean {
-    const { kind, key = '' } = identity
-    if (kind === 'key') return !this.#keyIds.has(key)
+    const { kind, signer } = identity
+    // The servers of a Pusher app have no entry in the list of keys.
+    if (kind === 'key') return signer !== undefined && !this.#keys.has(signer)
     return (kind === 'token' || kind === 'hook') && this.#isTokenRevoked(identity)
   }
 

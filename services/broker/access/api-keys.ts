@@ -27,6 +27,8 @@ export interface ApiKeys {
   readonly size: number
   /** The owner of a key. Takes the same time for any input. */
   find(presented: string, now?: number): KeyResult
+  /** Whether a key is still in the list, unchanged (`Identity.signer`). */
+  has(signer: string): boolean
 }
 
 const MEMBERS = ['id', 'sha256', 'allow', 'channels', 'until']
@@ -102,13 +104,14 @@ export function createApiKeys(entries: readonly ApiKeyEntry[], publishKeys: read
   const slotOf = (digest: string) => hash('sha256', salt + digest, 'base64url')
   const owners = new Map<string, Identity>()
   for (const [index, key] of publishKeys.entries()) {
-    const identity = keyIdentity(publishKeyId(index), ['publish'], ['*'], undefined)
+    const sha256 = digestOf(key)
+    const id = `publish-key-${index + 1}`
+    const identity = keyIdentity({ id, sha256, allow: ['publish'], channels: ['*'], until: undefined })
     // The index in the list changes when keys are rotated.
-    owners.set(slotOf(digestOf(key)), { ...identity, scope: digestOf(key) })
+    owners.set(slotOf(sha256), { ...identity, scope: sha256 })
   }
-  for (const { id, sha256, allow, channels, until } of entries) {
-    owners.set(slotOf(sha256), keyIdentity(id, allow, channels, until))
-  }
+  for (const entry of entries) owners.set(slotOf(entry.sha256), keyIdentity(entry))
+  const signers = new Set([...owners.values()].map(({ signer }) => signer))
   return {
     size: owners.size,
     find: (presented, now = Date.now()) => {
@@ -117,24 +120,17 @@ export function createApiKeys(entries: readonly ApiKeyEntry[], publishKeys: read
       if (identity.expiresAt !== undefined && now >= identity.expiresAt * 1000) return EXPIRED
       return { ok: true, identity }
     },
+    has: signer => signers.has(signer),
   }
 }
 
-/** The id of a key of FANWIRE_PUBLISH_KEY. */
-export function publishKeyId(index: number): string {
-  return `publish-key-${index + 1}`
-}
-
-function keyIdentity(
-  id: string,
-  allow: readonly Right[],
-  channels: readonly string[],
-  until: number | undefined,
-): Identity {
+function keyIdentity({ id, sha256, allow, channels, until }: ApiKeyEntry): Identity {
   return {
     ...ANONYMOUS,
     kind: 'key',
     key: id,
+    // Another hash for each change of the entry, so that connections of the earlier one end.
+    signer: hash('sha256', JSON.stringify([id, sha256, allow, channels, until]), 'base64url'),
     expiresAt: secondsOf(until),
     connectionEndsAt: secondsOf(until),
     grants: [{ source: 'key', list: [grant(`key ${id}`, channels, allow)] }],

@@ -11,7 +11,7 @@ export interface Identity {
   readonly user: string
   /** The API key's id, never the key. */
   readonly key: string | undefined
-  /** The key that signed its token (`TokenKey.id`). */
+  /** The key that signed its token (`TokenKey.id`), or a hash of its API key's entry. */
   readonly signer: string | undefined
   /** The scope of idempotency keys if neither `key` nor `user` identifies their owner permanently. Not secret. */
   readonly scope: string | undefined
