@@ -77,6 +77,8 @@ export class Webhooks {
       logger: this.#logger,
       entry: entry => {
         this.#ledger.apply(entry)
+        // Progress before a replay would undo it.
+        if (entry.type === 'replay') this.#unnoted.delete((entry.data as Sayings['replay']).hook)
         if (entry.type === 'claim') this.#heard()
         if (entry.past) return
         if (entry.type === 'release') void this.#claim()
@@ -230,6 +232,8 @@ export class Webhooks {
       starts,
       post: post => this.#post(post),
       progress: next => {
+        // A replay, or another webhook, came while a request was in flight.
+        if (this.#keyOf(webhook) !== key) return
         this.#unnoted.set(hook, next)
         this.#ledger.hooks.set(hook, next)
         const about = { webhook: hook, reason: next.failing ?? next.stopped }

@@ -156,6 +156,29 @@ t.test('410 stops a webhook, and a replay restarts it from a cursor', async t =>
   socket.terminate()
 })
 
+t.test('a replay that comes while a request is in flight sends everything again', async t => {
+  const { app, come, admin } = await start(t)
+  let answer = () => {}
+  app.answer = response => (answer = () => response.end())
+  const socket = come('ann')
+  t.teardown(() => socket.terminate())
+  await until('a request is in flight', () => app.messages.length === 1)
+  const [hook] = (await admin('')).body.webhooks
+  t.equal((await admin(`/${hook?.id}/replay`, { cursor: 'earliest' })).status, 202)
+  app.answer = response => response.end()
+  answer()
+  await until('the replay is complete', async () => {
+    const [shown] = (await admin('')).body.webhooks
+    return shown?.behind === 0
+  })
+  const first = eventsOf(app.messages[0] as never)[0]
+  const again = app.messages.slice(1).flatMap(eventsOf)
+  t.ok(
+    again.some(({ id }) => id === first?.id),
+    'the first event was sent again',
+  )
+})
+
 t.test('a change of the rules applies to webhooks', async t => {
   const { app, come, world, node } = await start(t)
   world.writeRules(rules(app.url).replace('"*"', '"channel.occupied"'))
