@@ -120,6 +120,9 @@ export function logActsContract(t: Test, name: string, make: MakeLog): void {
     t.same(await append(log, 'a', once), position)
     t.same(await append(log, 'a', [{ ...END, idempotencyKey: 'e' }]), end)
     t.same(await refusal(log.append('a', [...once, draft(2)])), ['ChannelEnded', end])
+    const [again, other] = [log.append('a', once), log.append('a', [draft(2)])]
+    t.same(await refusal(other), ['ChannelEnded', end])
+    t.match(await again, [{ position, replayed: true }])
   })
 
   // Erasing ---------------------------------------------------------------------------------------------------

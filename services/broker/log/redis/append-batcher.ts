@@ -6,7 +6,7 @@ import type { Draft } from '../../event/event.ts'
 import { randomEpoch } from '../history.ts'
 import type { Receipt } from '../log.ts'
 import type { Argument } from './connection.ts'
-import { countOf, parseReceipts, specOf } from './records.ts'
+import { countOf, isRefusal, parseReceipts, specOf } from './records.ts'
 import { evalsha, type Names, type RetentionArgument, type Script } from './scripts.ts'
 import { slotOf } from './slots.ts'
 import type { Call } from './topology.ts'
@@ -131,14 +131,14 @@ export class Appends {
   async #call(waiting: readonly Waiting[]): Promise<void> {
     const [first] = waiting
     if (first !== undefined && 'message' in first) await this.#publish(first)
-    else await this.#append(waiting as readonly Append[])
+    else await this.#append(merged(waiting as readonly Append[]))
   }
 
-  async #append(appends: readonly Append[]): Promise<void> {
+  async #append(groups: readonly Group[]): Promise<void> {
     const { script, names, retention, send } = this.#options
     const keys: string[] = []
     const args: Argument[] = [randomEpoch()]
-    const groups = merged(appends)
+    const refused: Group[] = []
     for (const { channel, drafts } of groups) {
       keys.push(...names.keys(channel))
       args.push(names.feed(channel), retention(channel), countOf(drafts))
@@ -147,10 +147,16 @@ export class Appends {
     try {
       const reply = (await send({ args: evalsha(script, keys, args) })) as string
       const lines = reply.split('\n')
-      for (const [at, group] of groups.entries()) settle(group, lines[at])
+      for (const [at, group] of groups.entries()) {
+        // Sends each of them again separately: a duplicate gets its first result.
+        const several = group.appends.length > 1
+        if (several && isRefusal(lines[at])) refused.push(...group.appends.flatMap(each => merged([each])))
+        else settle(group, lines[at])
+      }
     } catch (error) {
-      for (const { reject } of appends) reject(error)
+      for (const { appends } of groups) for (const { reject } of appends) reject(error)
     }
+    if (refused.length > 0) await this.#append(refused)
   }
 
   async #publish({ channel, message, resolve, reject }: Relay): Promise<void> {

@@ -117,7 +117,7 @@ function typeAndTags(kind: string, tagged: boolean): Pick<LogEvent, 'type' | 'ta
 
 /** The receipts for `count` drafts in a channel's line of append.lua's reply. Raises ErrorReply if the line is an error. */
 export function parseReceipts(line: string, count: number): Receipt[] {
-  if (line.startsWith('!')) throw notAppended(line)
+  if (isRefusal(line)) throw notAppended(line)
   if (line.startsWith('-')) throw answered(line.slice(1))
   const fields = line.split(' ')
   const epoch = fields[0] as string
@@ -136,6 +136,11 @@ export function parseReceipts(line: string, count: number): Receipt[] {
     }
   }
   return receipts
+}
+
+/** Whether a line of append.lua's reply says that nothing was appended because of the channel's state. */
+export function isRefusal(line = ''): boolean {
+  return line.startsWith('!')
 }
 
 function notAppended(line: string): Error {
