@@ -91,8 +91,7 @@ export class LiveReads {
 
   longPoll(request: FastifyRequest, reply: FastifyReply, live: Live): Promise<FastifyReply> {
     return this.#follow(request, reply, live, async follower => {
-      const ms = follower.state.ended ? 0 : HELD_MS
-      const part = await follower.next(ms)
+      const part = await follower.next(HELD_MS)
       const { ended, state } = follower
       if (ended !== undefined && (part.events.length === 0 || ended.expired !== true)) throw refusalOf(ended)
       if (!part.closed) reply.header('stream-cursor', cursorAfter(live.cursor))

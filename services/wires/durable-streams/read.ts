@@ -39,13 +39,13 @@ export function partOf(answer: Answer, start: Begin, state: StreamState): Part {
   const data = events.filter(isData)
   const last = data.at(-1)
   const cursor = cursors[0] ?? state.at
-  const ended = ends.length > 0 || (state.ended && !more)
   return {
     events: data,
     erased: countErased(events),
     next: nextOf(last, more ? cursor : typeof start === 'object' ? start : state.tail),
     upToDate: !more,
-    closed: ended,
+    // Not by the state: that may be read from the log, which can be ahead of the channel's memory.
+    closed: ends.length > 0,
   }
 }
 

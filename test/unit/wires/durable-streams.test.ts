@@ -3,10 +3,11 @@
 
 import { DurableStream, IdempotentProducer, stream } from '@durable-streams/client'
 import t from 'tap'
-import { startMemoryNode } from '../../contract/node.ts'
+import { configOf, startMemoryNode, startNode } from '../../contract/node.ts'
 import type { Start } from '../../../services/broker/event/position.ts'
 import { fold } from '../../../services/broker/streams/state.ts'
 import { until } from '../../support/until.ts'
+import { ScriptedLog } from '../broker/fanout/scripted-log.ts'
 
 const node = await startMemoryNode({ DURABLE_STREAMS: '1' })
 const without = await startMemoryNode()
@@ -60,6 +61,35 @@ t.test('events from its producer can be read by a poll, each once', async t => {
   )
   t.equal((await publish('rooms/1', '1')).status, 409, 'a closed stream rejects publishes on every path')
   await producer.close().catch(() => {})
+})
+
+t.test('a reader is told that the stream is closed once it has the last events, not before', async t => {
+  const log = new ScriptedLog()
+  const node = await startNode(configOf({ DURABLE_STREAMS: '1' }), () => log)
+  t.teardown(() => node.close())
+  const read = (query: string, method = 'GET') =>
+    fetch(`http://127.0.0.1:${node.port}/v1/stream/late${query}`, { method })
+  log.add('late', [{ data: Buffer.from('1') }])
+  const followed = await node.hub.open('late')
+  t.teardown(() => followed.release())
+  const offset = (await read('?offset=-1')).headers.get('stream-next-offset')
+
+  // The feed is late, but the node has read the end in the log.
+  log.held = true
+  log.add('late', [{ data: Buffer.from('2') }, { end: true }])
+  t.equal((await read('', 'HEAD')).headers.get('stream-closed'), 'true')
+  t.equal((await read(`?offset=${offset}`)).headers.get('stream-closed'), null)
+  const poll = read(`?offset=${offset}&live=long-poll`)
+  await Promise.race([poll, until('the poll is held', () => node.hub.connections.held.size === 1)])
+  log.release()
+  const response = await poll
+  t.equal(await response.text(), '[2]')
+  t.equal(response.headers.get('stream-closed'), 'true')
+  const next = response.headers.get('stream-next-offset')
+  const atEnd = await read(`?offset=${next}&live=long-poll`)
+  t.equal(atEnd.status, 204, 'at the end it is told at once')
+  t.equal(atEnd.headers.get('stream-closed'), 'true')
+  t.equal((await read(`?offset=${next}`)).headers.get('stream-closed'), 'true')
 })
 
 t.test('bytes are returned as they were appended', async t => {
