@@ -54,6 +54,12 @@ interface Params {
 /** An event as the server sent it. */
 type Entry = Readonly<Record<string, unknown>>
 
+/** An event, and the channels that it goes to. */
+interface Event {
+  readonly names: readonly string[]
+  readonly entry: Entry
+}
+
 declare module 'fastify' {
   interface FastifyRequest {
     /** The Pusher app that signed the request. */
@@ -148,11 +154,7 @@ class Calls {
     if (channels.length > most)
       throw new FanwireError('FW_TOO_MANY_CHANNELS', `one event may go to at most ${most} channels`)
     const names = [...new Set(channels.map(checkedChannel))]
-    await this.#publish(
-      app,
-      request,
-      names.map(name => ({ ...entry, channel: name })),
-    )
+    await this.#publish(app, request, [{ names, entry }])
     return this.#infoOf(names, info)
   }
 
@@ -161,7 +163,8 @@ class Calls {
     if (!Array.isArray(batch) || batch.length === 0) throw badEvent('batch must be a list of events')
     if (batch.length > MOST_EVENTS) throw badEvent(`a batch may have at most ${MOST_EVENTS} events`)
     const entries = batch.map(entryIn)
-    await this.#publish(app, request, entries)
+    const events = entries.map(entry => ({ names: [checkedChannel(entry.channel)], entry }))
+    await this.#publish(app, request, events)
     if (!entries.some(({ info }) => info !== undefined)) return {}
     const infos = entries.map(async ({ channel, info }) => {
       const { channels } = await this.#infoOf([String(channel)], info)
@@ -171,19 +174,18 @@ class Calls {
   }
 
   /** Publishes in order. All events are checked before any is published. Raises the errors of the publisher. */
-  async #publish(app: App, request: FastifyRequest, entries: readonly Entry[]): Promise<void> {
+  async #publish(app: App, request: FastifyRequest, events: readonly Event[]): Promise<void> {
     const { publisher, config } = this.#context
     const by = { identity: app.identity, address: addressOf(request) }
-    const drafts = entries.map(({ channel, name, data, socket_id: socket }) => {
-      const to = checkedChannel(channel)
+    const checked = events.map(({ names, entry: { name, data, socket_id: socket } }) => {
       if (data === undefined) throw badEvent('the event has no data')
       if (socket !== undefined && !(typeof socket === 'string' && /^\d+\.\d+$/.test(socket)))
         throw badEvent('socket_id must be two numbers separated by a point')
       const draft = draftOf({ name, data, socket }, config.maxBody)
-      publisher.require(app.identity, to, draft.data.length)
-      return { to, draft }
+      for (const to of names) publisher.require(app.identity, to, draft.data.length)
+      return { names, draft }
     })
-    for (const { to, draft } of drafts) await publisher.publish(to, draft, by)
+    for (const { names, draft } of checked) for (const to of names) await publisher.publish(to, draft, by)
   }
 
   async #infoOf(names: readonly string[], info: unknown): Promise<{ channels?: Record<string, object> }> {

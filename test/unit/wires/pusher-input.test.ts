@@ -336,6 +336,19 @@ t.test('unsigned and invalid server requests are rejected with a status and a co
   t.equal((await fetch(`http://127.0.0.1:${node.port}/apps/app/channels`)).status, 401)
 })
 
+t.test('the data of an event for many channels is parsed once', async t => {
+  const channels = Array.from({ length: 100 }, (_, n) => `many-${n}`)
+  const parsed = t.capture(JSON, 'parse', JSON.parse)
+  const { status } = await server.trigger(channels, 'e', { text: 'x'.repeat(2000) })
+  t.equal(status, 200)
+  // Once as part of the body.
+  t.equal(parsed().filter(({ args: [text] }) => text.length > 2000).length, 2)
+  for (const channel of ['many-0', 'many-99']) {
+    const { events } = await node.log.read(channel, 'earliest', { events: 10, bytes: 1e6 })
+    t.equal(events.length, 1, channel)
+  }
+})
+
 t.test(
   'clients of an app with another secret are ended in slices, so that others have their turn',
   async t => {
