@@ -21,6 +21,8 @@ export interface Held {
   positionIn(channel: string): Position | undefined
   /** Its rights in a channel when it began to read; undefined if they are unknown. */
   grantIn?(channel: string): ReadGrant | undefined
+  /** Called when the client has another identity, for wires that ask for its rights at each event. */
+  became?(identity: Identity): void
   /** Whether its socket is full: it accepts no data. */
   readonly blocked?: boolean
   /** Sends the client the reason, and ends. */
@@ -189,6 +191,7 @@ export class Clients {
   #become(client: Entry, identity: Identity): void {
     this.#unschedule(client)
     client.identity = identity
+    client.held.became?.(identity)
     this.#planRefresh(client)
     this.#schedule(client)
   }

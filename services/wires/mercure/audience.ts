@@ -11,6 +11,7 @@ import { letsThrough } from '../../broker/fanout/selection.ts'
 
 /** A subscriber and its topics. */
 export interface Subscriber {
+  /** When it subscribed. */
   readonly identity: Identity
   readonly matchers: readonly TopicMatcher[]
   /** The head of the log when it subscribed: earlier updates are history. */
@@ -21,19 +22,18 @@ export interface Subscriber {
 const MAX_KNOWN = 200
 
 export class Audience {
-  readonly subscriber: Subscriber
+  /** The subscriber's present identity. */
+  identity: Identity
   readonly #access: Access
   readonly #follows: (topic: string) => boolean
   /** Updates up to here are history. */
   #head: Position
 
-  constructor(access: Access, subscriber: Subscriber) {
+  constructor(access: Access, { identity, matchers, head }: Subscriber) {
     this.#access = access
-    this.subscriber = subscriber
-    this.#head = subscriber.head
-    this.#follows = remembering(MAX_KNOWN, topic =>
-      subscriber.matchers.some(matcher => matcher.matches(topic)),
-    )
+    this.identity = identity
+    this.#head = head
+    this.#follows = remembering(MAX_KNOWN, topic => matchers.some(matcher => matcher.matches(topic)))
   }
 
   /**
@@ -44,7 +44,7 @@ export class Audience {
     const { topics, private: hidden } = updateOf(event)
     const followed = topics.filter(this.#follows)
     if (followed.length === 0) return false
-    const { identity } = this.subscriber
+    const { identity } = this
     const may = (topic: string) => this.#mayRead(topic, event)
     return hidden === true
       ? topics.some(topic => isGranted(identity.grants, 'subscribe', topic) && may(topic))
@@ -57,7 +57,7 @@ export class Audience {
   }
 
   #mayRead(topic: string, event: LogEvent): boolean {
-    const { identity } = this.subscriber
+    const { identity } = this
     const may = (right: 'subscribe' | 'history') => this.#access.may(identity, right, topic).allowed
     // A later epoch continues the offsets, unless events were lost, which a gap reports.
     const looksBack = event.kind !== 'transient' && event.offset <= this.#head.offset

@@ -1,5 +1,6 @@
 // A subscriber's connection: receives the updates of each stretch that are meant for it.
 
+import type { Identity } from '../../broker/access/identity.ts'
 import type { Gap, Position } from '../../broker/event/position.ts'
 import { Connection, type ConnectionRegistry, type Outlet } from '../../broker/fanout/connection.ts'
 import type { CloseReason, Framing } from '../../broker/fanout/framing.ts'
@@ -41,6 +42,10 @@ export class MercureConnection extends Connection {
   override drop(_channel: string, reason: CloseReason): boolean {
     this.end(reason)
     return false
+  }
+
+  became(identity: Identity): void {
+    this.#parts.audience.identity = identity
   }
 
   override skip(reader: Reader, gap: Gap, to?: Position): void {

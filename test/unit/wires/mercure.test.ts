@@ -3,6 +3,7 @@
 
 import t from 'tap'
 import { startMemoryNode } from '../../contract/node.ts'
+import { stopClock } from '../../support/stopped-clock.ts'
 import { until } from '../../support/until.ts'
 import { accessToken, ALL, HUB, startHub, tokenOf } from '../../support/mercure.ts'
 
@@ -161,6 +162,26 @@ t.test('private updates reach only subscribers with a grant for one of their top
       (await node.get(`/v1/poll?channel=${channel}&cursor=earliest`, bearer(ALL).headers)).body,
       /FW_BAD_CHANNEL/,
     )
+})
+
+t.test('a subscriber of all topics loses the grant of a channel token that expires', async t => {
+  const clock = stopClock(t)
+  const topic = 'secret/1'
+  const channelToken = tokenOf(undefined, { channel: topic, exp: Math.floor(Date.now() / 1000) + 60 })
+  const { got } = await subscribe(
+    query([
+      ['topic', '*'],
+      ['channel_token', channelToken],
+    ]),
+  )
+  await publish({ topic, data: 'granted', private: 'on' })
+  await got(1)
+  clock.forward(72_000)
+  const { clients } = node.app.fanwire
+  await until('the grant is gone', () => [...clients].every(({ identity }) => identity.grants.length === 0))
+  await publish({ topic, data: 'not granted any more', private: 'on' })
+  await publish({ topic, data: 'public' })
+  t.strictSame(dataOf(await got(2)), ['granted', 'public'])
 })
 
 t.test('a subscriber resumes after its last update, by either form of id', async t => {
