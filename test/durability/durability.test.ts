@@ -208,6 +208,24 @@ t.test('a log that could not create a segment on a full disk accepts appends whe
   t.equal((await append(log, 'a', [draft(1)])).offset, 1)
 })
 
+t.test('channels whose first append was refused are dropped as if they had not been used', async t => {
+  const disk = smallDisk(t)
+  if (disk === undefined) return
+  // A channel's first event is not older than the time at which the channel was opened: if the clock goes back, that
+  // shows whether the log has kept the channel.
+  let now = 5000
+  const log = await openFileLog(join(disk, 'log'), { now: () => now })
+  t.teardown(() => log.close())
+  const others = (prefix: string) =>
+    Promise.all(Array.from({ length: 10_001 }, (_, i) => log.state(`${prefix}-${i}`)))
+  const ballast = fillDisk(disk)
+  await Promise.all([t.rejects(log.append('a', [draft(1)]), AppendsRefused), others('x')])
+  now = 1000
+  await others('y')
+  rmSync(ballast)
+  t.equal((await log.append('a', [draft(1)]))[0]?.time, 1000)
+})
+
 t.test(
   'on a full disk appends are rejected and reads continue; appends work again when there is room',
   async t => {

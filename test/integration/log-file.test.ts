@@ -9,6 +9,7 @@ import {
   append,
   dataOf,
   draft,
+  glance,
   logContract,
   type MakeLog,
   RETENTION,
@@ -75,3 +76,23 @@ t.test(
     t.equal((await log.state('a')).count, 3)
   },
 )
+
+t.test('channels without a record are dropped once nobody follows them', async t => {
+  // A channel's first event is not older than the time at which the channel was opened: if the clock goes back, that
+  // shows whether the log has kept the channel.
+  let now = 5000
+  const log = new FileLog(options(folder(t), { now: () => now }))
+  t.teardown(() => log.close())
+  await log.open()
+  const others = async (prefix: string) => {
+    for (let i = 0; i <= 10_000; i++) await log.state(`${prefix}-${i}`)
+  }
+  const isKept = async (channel: string) => (await log.append(channel, [draft(1)]))[0]?.time === 5000
+  const feeds = await Promise.all(['kept', 'closed'].map(async name => (await glance(log, name)).feed))
+  await others('x')
+  feeds[1]?.close()
+  now = 1000
+  await others('y')
+  t.equal(await isKept('kept'), true)
+  t.equal(await isKept('closed'), false)
+})

@@ -19,6 +19,7 @@ import type {
 } from '../log.ts'
 import { AppendsRefused, LogUnavailable } from '../log.ts'
 import { FileChannel, type Part, type Run } from './channel.ts'
+import type { Operation } from './commit.ts'
 import { eraseEvents } from './erase.ts'
 import { type Lock, lockFolder } from './lock.ts'
 import { readParts } from './read.ts'
@@ -67,7 +68,7 @@ export class FileLog implements ChannelLog {
   readonly #folder: string
   readonly #now: () => number
   readonly #begins = new Allowance(BEGUN_A_SECOND)
-  /** Channels that have no record in the log, the least recently used first. */
+  /** Channels that have no record in the log, the least recently used first; not all of those in use. */
   readonly #unwritten = new Set<FileChannel>()
   #channels = new Map<string, FileChannel>()
   #segments: Segment[] = []
@@ -93,11 +94,11 @@ export class FileLog implements ChannelLog {
   }
 
   async append(name: string, drafts: readonly Draft[]): Promise<Receipt[]> {
-    const writer = this.#open()
+    this.#open()
     if (drafts.length === 0) return []
     const channel = this.#channel(name)
     channel.expireKeys(this.#now() - this.#options.idempotencyWindow)
-    return await writer.do({ act: 'append', channel, drafts })
+    return await this.#do({ act: 'append', channel, drafts })
   }
 
   async read(name: string, after: Start, limit: PageLimit, stays = false): Promise<Page> {
@@ -118,11 +119,11 @@ export class FileLog implements ChannelLog {
   }
 
   async relay(name: string, drafts: readonly Draft[]): Promise<number> {
-    const writer = this.#open()
+    this.#open()
     const time = this.#now()
     const channel = this.#channels.get(name)
     if (channel?.follower !== undefined && drafts.length > 0)
-      await writer.do({ act: 'relay', channel, drafts, time })
+      await this.#do({ act: 'relay', channel, drafts, time })
     return time
   }
 
@@ -170,7 +171,9 @@ export class FileLog implements ChannelLog {
         return channel.stateIn === undefined ? unbegun : undefined
       },
       close: () => {
-        if (channel.follower === follower) channel.follower = undefined
+        if (channel.follower !== follower) return
+        channel.follower = undefined
+        this.#released(channel)
       },
     }
   }
@@ -283,6 +286,20 @@ export class FileLog implements ChannelLog {
     return channel
   }
 
+  /** Called when a use of the channel ends, during which it may have been left out of `#unwritten`. */
+  #released(channel: FileChannel): void {
+    const isKnown = this.#channels.get(channel.name) === channel
+    if (isKnown && channel.stateIn === undefined) this.#unwritten.add(channel)
+  }
+
+  async #do(operation: Extract<Operation, { channel: FileChannel }>): Promise<Receipt[]> {
+    try {
+      return await this.#open().do(operation)
+    } finally {
+      this.#released(operation.channel)
+    }
+  }
+
   /** Like `#channel`, trimmed to its readable events. */
   #readable(name: string): FileChannel {
     const channel = this.#channel(name)
@@ -293,9 +310,8 @@ export class FileLog implements ChannelLog {
   /** Writes the channel's epoch, unless too many channels begin at once, or the disk does not accept it in time. */
   async #begin(channel: FileChannel): Promise<void> {
     if (channel.stateIn !== undefined || !this.#begins.take()) return
-    const written = this.#open().do({ act: 'append', channel, drafts: [] })
     try {
-      await within(BEGIN_WAIT_MS, written)
+      await within(BEGIN_WAIT_MS, this.#do({ act: 'append', channel, drafts: [] }))
     } catch (error) {
       if (!(error instanceof AppendsRefused)) throw error
     }
