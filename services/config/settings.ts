@@ -656,7 +656,7 @@ export const SETTINGS = {
     env: 'FANWIRE_STALL',
     kind: duration('10ms', '1d'),
     default: '30s',
-    doc: 'how long a reader may accept no data before its connection is closed',
+    doc: 'how long a client may accept nothing of a stream or a response before its connection is closed',
   }),
   drain: setting({
     group: 'Times',

@@ -20,6 +20,7 @@ import fp from 'fastify-plugin'
 import { Certificate } from './certificate.ts'
 import { MAX_HEADERS_BYTES } from './errors.ts'
 import { Quota } from '../broker/limits/buckets.ts'
+import { repeat, visitInSlices } from '../broker/slices.ts'
 import { NO_PROXY } from './node/unrouted.ts'
 import { MAX_STREAMS, Session, sessionOf } from './sessions.ts'
 
@@ -55,6 +56,12 @@ const AGREED = {
 /** How long a TLS handshake may take, ms. */
 const HANDSHAKE_MS = 10_000
 
+/** A connection that is checked regularly. */
+interface Checked {
+  /** Cuts a client that has read nothing for `stall` ms. `now` is in ms since 1970. */
+  check(now: number, stall: number): void
+}
+
 /** A connection of any kind, as `connectionOf` (exchange.ts) knows it: a socket or an HTTP/2 session. */
 type OnOpened = (connection: object) => void
 
@@ -62,7 +69,7 @@ export interface ProtocolParts {
   readonly server: HttpServer
   readonly tls: TlsServer | undefined
   readonly h2c: boolean
-  /** How long an HTTP/2 session with streams may have nothing written, ms. */
+  /** How long a client may read nothing of what it was sent, ms. */
   readonly stall: number
   /** Called when a connection was refused. */
   refused(): void
@@ -77,6 +84,8 @@ export class Protocols {
   beyond = 0
   /** The number of requests in flight on all connections, without WebSocket handshakes. */
   underWay = 0
+  /** The connections that speak HTTP/1.1. */
+  readonly http1 = new Set<Checked>()
   /** Called whenever no request is in flight. */
   onNone = (): void => {}
   /** HTTP/2 sessions that are open. */
@@ -119,7 +128,7 @@ export class Protocols {
         .writeHead(error.statusCode, { ...headers, 'content-type': 'application/json; charset=utf-8' })
         .end(body)
     })
-    this.#checks = setInterval(() => this.#check(stall), stall / 4).unref()
+    this.#checks = repeat(() => this.#check(stall), stall / 4)
   }
 
   /** Called when a request has begun on a connection, which now has that many. */
@@ -192,9 +201,10 @@ export class Protocols {
     }, CUT_AFTER_MS).unref()
   }
 
-  #check(stall: number): void {
-    const now = Date.now()
-    for (const { session } of this.#sessions.values()) session.check(now, stall)
+  /** In slices: there may be many connections. */
+  async #check(stall: number): Promise<void> {
+    await visitInSlices(this.#sessions.values(), ({ session }) => session.check(Date.now(), stall))
+    await visitInSlices(this.http1, connection => connection.check(Date.now(), stall))
   }
 
   #announce(connection: object): void {

@@ -3,7 +3,7 @@
 // a held request costs a hundred times its bytes. Here a connection has at most 32 unanswered requests: later ones
 // remain bytes, and reading stops once those fill the socket's buffer. So a connection also begins no more than that in
 // one turn of the event loop. A socket that is not read does not report that its client has gone: one that has waited
-// long for a response is cut.
+// long for a response is cut. So is a client that does not read its responses, which the node holds until then.
 //
 // Relies on: the first listener of an HTTP socket for 'data' is Node's, it accepts the bytes in pieces of any size, and
 // Node leaves the reading to listeners once there is another; a request is announced while the piece with the end of
@@ -14,6 +14,7 @@ import { IncomingMessage, type ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import { progressOf } from './queued-bytes.ts'
 
 /** Requests of one connection that may be unanswered. */
 export const MAX_UNANSWERED = 32
@@ -22,8 +23,9 @@ const LINE_END = '\r\n'
 const HEAD_END = '\r\n\r\n'
 const NOTHING: Buffer = Buffer.alloc(0)
 
-/** Counts the requests of all connections. */
-interface Counter {
+/** Counts the requests of all connections, and checks these connections regularly. */
+interface Registry {
+  readonly http1: { add(pipeline: Pipeline): void; delete(pipeline: Pipeline): void }
   begun(unanswered: number): void
   over(unanswered: number, left: number): void
 }
@@ -59,7 +61,7 @@ export function unansweredOn(socket: Socket): number {
 class Pipeline {
   readonly #socket: HttpSocket
   readonly #parse: OnData
-  readonly #counter: Counter
+  readonly #registry: Registry
   readonly #logger: FastifyBaseLogger
   readonly #onData = (chunk: Buffer) => this.#take(chunk)
   readonly #onClose = () => void this.leave()
@@ -85,14 +87,24 @@ class Pipeline {
   /** How long a paused connection may wait for a response, ms. */
   readonly #patience: number
   #timer: NodeJS.Timeout | undefined
+  /** The client's progress (queued-bytes.ts) while it has responses to read, and since when it is the same, ms since 1970. */
+  #progress: number | undefined
+  #progressAt = 0
   #over = false
 
-  constructor(socket: Socket, parse: OnData, counter: Counter, logger: FastifyBaseLogger, patience: number) {
+  constructor(
+    socket: Socket,
+    parse: OnData,
+    registry: Registry,
+    logger: FastifyBaseLogger,
+    patience: number,
+  ) {
     this.#patience = patience
     this.#socket = socket
     this.#parse = parse
-    this.#counter = counter
+    this.#registry = registry
     this.#logger = logger
+    registry.http1.add(this)
     socket.on('data', this.#onData)
     socket.off('data', parse)
     socket.once('close', this.#onClose)
@@ -100,13 +112,13 @@ class Pipeline {
 
   announced(request: IncomingMessage, response: ServerResponse): void {
     this.#last = request
-    this.#counter.begun(++this.unanswered)
+    this.#registry.begun(++this.unanswered)
     response.once('close', () => this.#answered())
   }
 
   #answered(): void {
     if (this.#over) return
-    this.#counter.over(this.unanswered, --this.unanswered)
+    this.#registry.over(this.unanswered, --this.unanswered)
     if (this.unanswered === 0) this.#last = undefined
     if (this.#waits === 'answer') {
       clearTimeout(this.#timer)
@@ -119,11 +131,21 @@ class Pipeline {
     if (this.#over) return NOTHING
     this.#over = true
     clearTimeout(this.#timer)
-    if (this.unanswered > 0) this.#counter.over(this.unanswered, 0)
+    this.#registry.http1.delete(this)
+    if (this.unanswered > 0) this.#registry.over(this.unanswered, 0)
     this.#last = undefined
     this.#socket.off('data', this.#onData)
     this.#socket.off('close', this.#onClose)
     return this.#chunk.subarray(this.#at)
+  }
+
+  /** Cuts a client that has responses to read, but has neither read nor sent anything for `stall` ms. */
+  check(now: number, stall: number): void {
+    const progress = this.#socket.writableLength > 0 ? progressOf(this.#socket) : undefined
+    if (progress !== this.#progress) {
+      this.#progress = progress
+      this.#progressAt = now
+    } else if (progress !== undefined && now - this.#progressAt >= stall) this.#socket.destroy()
   }
 
   /** Takes input. An error in parsing or handling a request ends its connection instead of the process. */

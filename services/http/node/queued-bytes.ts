@@ -1,10 +1,27 @@
 // The written bytes of a socket that the kernel has not accepted yet. Relies on the undocumented `_handle` of a
-// net.Socket or TLSSocket and its `writeQueueSize`, libuv's count; tried on Node 20, 22, 24 and 26.
+// net.Socket or TLSSocket and its `writeQueueSize`, libuv's count, and `bytesWritten`, which includes those bytes; tried on
+// Node 20, 22, 24 and 26.
 
+import type { Socket } from 'node:net'
 import type { Writable } from 'node:stream'
+
+interface Handle {
+  readonly writeQueueSize?: number
+  readonly bytesWritten?: number
+}
 
 /** The queued bytes; for a stream that is not a socket, those in its own buffer. */
 export function queuedBytes(sink: Writable): number {
-  const handle = (sink as { _handle?: { writeQueueSize?: number } | null })._handle
-  return handle?.writeQueueSize ?? sink.writableLength
+  return handleOf(sink)?.writeQueueSize ?? sink.writableLength
+}
+
+/** A number of bytes that changes whenever the kernel accepts written bytes of a socket, or its peer sends some. */
+export function progressOf(socket: Socket): number {
+  const { bytesWritten = socket.bytesWritten, writeQueueSize = socket.writableLength } =
+    handleOf(socket) ?? {}
+  return socket.bytesRead + bytesWritten - writeQueueSize
+}
+
+function handleOf(sink: Writable): Handle | null | undefined {
+  return (sink as { _handle?: Handle | null })._handle
 }

@@ -41,7 +41,7 @@ class Follower {
   #start: Begin
   /** The reason, if the node ended it. */
   ended: CloseReason | undefined
-  over = false
+  readonly #over = new AbortController()
 
   constructor(waiting: LongPoll, state: StreamState, start: Begin, given: readonly Given[]) {
     this.#waiting = waiting
@@ -54,9 +54,14 @@ class Follower {
     return this.#start
   }
 
+  /** Aborted once its client is gone, or the node has ended it. */
+  get over(): AbortSignal {
+    return this.#over.signal
+  }
+
   end(reason?: CloseReason): void {
     this.ended ??= reason
-    this.over = true
+    this.#over.abort()
     this.#waiting.release()
   }
 
@@ -116,10 +121,10 @@ export class LiveReads {
       let quiet = false
       for (;;) {
         const last = part.closed && part.upToDate
-        if (!quiet || last) await write(reply, blockOf(contentType, part, live.cursor))
+        if (!quiet || last) await write(reply, blockOf(contentType, part, live.cursor), follower.over)
         this.#context.hub.connections.wires.of(WIRE).deliveries += part.events.length
         const left = until - Date.now()
-        if (last || follower.over || left <= 0 || raw.destroyed) break
+        if (last || follower.over.aborted || left <= 0 || raw.destroyed) break
         const found = await follower.next(left).catch(() => undefined)
         // Also if the node stops: the client reconnects to another node.
         if (found === undefined || (found.events.length === 0 && !found.closed && found.upToDate)) break
@@ -205,10 +210,10 @@ function blockOf(
   return `${data}event: control\ndata:${JSON.stringify(control)}\n\n`
 }
 
-/** Writes text. Returns once the client has room for more, or is gone. */
-async function write({ raw }: FastifyReply, text: string): Promise<void> {
+/** Writes text. Returns once the client has room for more, or `over` is aborted. */
+async function write({ raw }: FastifyReply, text: string, over: AbortSignal): Promise<void> {
   if (raw.destroyed || raw.write(text)) return
-  await Promise.race([once(raw, 'drain'), once(raw, 'close')]).catch(() => {})
+  await once(raw, 'drain', { signal: over }).catch(() => {})
 }
 
 /** Raises FW_BAD_PARAMETER if it is missing: live reads need a start. */

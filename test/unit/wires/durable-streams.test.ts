@@ -2,12 +2,14 @@
 // channels, retention, and unsupported features.
 
 import { DurableStream, IdempotentProducer, stream } from '@durable-streams/client'
+import type { ServerResponse } from 'node:http'
 import t from 'tap'
 import { configOf, startMemoryNode, startNode } from '../../contract/node.ts'
 import type { Start } from '../../../services/broker/event/position.ts'
 import { fold } from '../../../services/broker/streams/state.ts'
 import { until } from '../../support/until.ts'
 import { ScriptedLog } from '../broker/fanout/scripted-log.ts'
+import { Raw } from '../http/app.ts'
 
 const node = await startMemoryNode({ DURABLE_STREAMS: '1' })
 const without = await startMemoryNode()
@@ -41,6 +43,27 @@ for (const live of ['long-poll', 'sse'] as const) {
     response.cancel()
   })
 }
+
+const HOST = 'Host: 127.0.0.1\r\n'
+const LARGE = JSON.stringify('x'.repeat(100_000))
+
+t.test('sse: waiting for a client to read leaves no listeners', async t => {
+  await publish('large', LARGE)
+  const responses: ServerResponse[] = []
+  node.app.server.once('request', (_request, response: ServerResponse) => responses.push(response))
+  const raw = new Raw(node.port).send(`GET /v1/stream/large?offset=-1&live=sse HTTP/1.1\r\n${HOST}\r\n`)
+  const received = (count: number) => () => raw.text.split('event: control').length > count
+  await until('the first is there', received(1))
+  const [response] = responses
+  const listeners = () => ['close', 'error', 'drain'].map(event => response?.listenerCount(event))
+  const before = listeners()
+  for (let count = 2; count <= 4; count++) {
+    await publish('large', LARGE)
+    await until('the next is there', received(count))
+  }
+  t.strictSame(listeners(), before)
+  raw.socket.resetAndDestroy()
+})
 
 t.test('events from its producer can be read by a poll, each once', async t => {
   const written = await DurableStream.create({
