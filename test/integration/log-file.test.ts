@@ -1,6 +1,6 @@
 // The file engine: the contract, and faults that only files have.
 
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, readlinkSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { FileLog, type FileLogOptions } from '../../services/broker/log/file/log.ts'
@@ -95,4 +95,29 @@ t.test('channels without a record are dropped once nobody follows them', async t
   await others('y')
   t.equal(await isKept('kept'), true)
   t.equal(await isKept('closed'), false)
+})
+
+t.test('an erasure that fails keeps no file open', { skip: !existsSync('/proc/self/fd') }, async t => {
+  const data = folder(t)
+  const openFiles = () => {
+    const links = readdirSync('/proc/self/fd').map(fd => {
+      try {
+        return readlinkSync(`/proc/self/fd/${fd}`)
+      } catch {
+        return ''
+      }
+    })
+    return links.filter(link => link.startsWith(data))
+  }
+  const log = new FileLog(options(data))
+  await log.open()
+  const first = await append(log, 'a', [draft(1)])
+  await log.read('a', 'earliest', ALL)
+  const path = join(data, '000000000001.log')
+  renameSync(path, `${path}.away`)
+  await t.rejects(log.erase('a', first))
+  renameSync(`${path}.away`, path)
+  t.equal(await log.erase('a', first), true)
+  await log.close()
+  t.same(openFiles(), [])
 })

@@ -17,19 +17,22 @@ export async function eraseEvents(
   to: number,
 ): Promise<void> {
   segment.hold()
-  const fd = await open(segment.path, constants.O_RDWR)
   try {
-    for (let i = from - first; i < count && i <= to - first; i++) {
-      const at = table.at[i] ?? 0
-      const record = await segment.bytes(at, table.lengths[i] ?? 0)
-      const content = contentOf(record)
-      if (content === undefined) throw segment.damaged(at)
-      // A channel's end has no data.
-      if (content < record.length) await writeAll(fd, Buffer.alloc(record.length - content), at + content)
+    const fd = await open(segment.path, constants.O_RDWR)
+    try {
+      for (let i = from - first; i < count && i <= to - first; i++) {
+        const at = table.at[i] ?? 0
+        const record = await segment.bytes(at, table.lengths[i] ?? 0)
+        const content = contentOf(record)
+        if (content === undefined) throw segment.damaged(at)
+        // A channel's end has no data.
+        if (content < record.length) await writeAll(fd, Buffer.alloc(record.length - content), at + content)
+      }
+      await fdatasync(fd)
+    } finally {
+      await close(fd)
     }
-    await fdatasync(fd)
   } finally {
-    await close(fd)
     segment.release()
   }
 }

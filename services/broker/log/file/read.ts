@@ -18,13 +18,7 @@ interface Piece {
 
 /** Reads the events, in order. Raises LogUnavailable if one is damaged. */
 export async function readParts(parts: readonly Part[]): Promise<Stored[]> {
-  const pieces = piecesOf(parts)
-  for (const { segment } of pieces) segment.hold()
-  try {
-    return (await Promise.all(pieces.map(readPiece))).flat()
-  } finally {
-    for (const { segment } of pieces) segment.release()
-  }
+  return (await Promise.all(piecesOf(parts).map(readPiece))).flat()
 }
 
 /** Yields the events with their stored records. Other work can run between the pieces. */
@@ -65,10 +59,15 @@ function piecesOf(parts: readonly Part[]): Piece[] {
 }
 
 async function readPiece({ segment, from, to, at }: Piece): Promise<Stored[]> {
-  const bytes = await segment.bytes(from, to - from)
-  return at.map(at => {
-    const event = eventAt(bytes, at - from)
-    if (event === undefined) throw segment.damaged(at)
-    return event
-  })
+  segment.hold()
+  try {
+    const bytes = await segment.bytes(from, to - from)
+    return at.map(at => {
+      const event = eventAt(bytes, at - from)
+      if (event === undefined) throw segment.damaged(at)
+      return event
+    })
+  } finally {
+    segment.release()
+  }
 }
