@@ -12,7 +12,7 @@ import { type Answer, endOf, NOTHING_SAID, type Result } from './answer.ts'
 import { Kept } from './kept.ts'
 import type { Questions } from './questions.ts'
 
-/** How long a decision without an expiry is cached. */
+/** How long a decision without an expiry is cached, and a session continues after a failed refresh that allows. */
 const KEPT_MS = 60_000
 /** Refusals are cached briefly, so that the application can change its mind. */
 const REFUSAL_KEPT_MS = 1000
@@ -64,6 +64,7 @@ export class ApplicationAsking implements Asking {
     const { refresh } = this.#hooks
     if (refresh === undefined) return identity
     const answer = await this.#ask('refresh', refresh, questionOf(refresh, identity, asker))
+    if (answer === ALLOWED) return { ...identity, ...timesOf(Date.now() + KEPT_MS) }
     const { user, info = identity.info, ...result } = resultOf(answer)
     if (user !== '' && user !== identity.user) {
       throw new FanwireError('FW_HOOK_FAILED', 'the application named a different user for this client')
@@ -163,8 +164,12 @@ function identityOf({ user, info, expiresAt, caps }: Omit<Result, 'data'>, now: 
     user,
     info,
     issuedAt: Math.floor(now / 1000),
-    expiresAt: secondsOf(expiresAt),
-    connectionEndsAt: secondsOf(endOf(expiresAt)),
+    ...timesOf(expiresAt),
     grants: caps === undefined ? [] : [caps],
   }
+}
+
+/** The times of a session that ends at `expiresAt`, ms. */
+function timesOf(expiresAt: number | undefined): Pick<Identity, 'expiresAt' | 'connectionEndsAt'> {
+  return { expiresAt: secondsOf(expiresAt), connectionEndsAt: secondsOf(endOf(expiresAt)) }
 }

@@ -10,6 +10,7 @@ import { WebSocket } from 'ws'
 import { type Way, WAYS } from '../../contract/access.ts'
 import { type Node, startMemoryNode } from '../../contract/node.ts'
 import { ClosedWorld } from '../../support/closed-node.ts'
+import { stopClock } from '../../support/stopped-clock.ts'
 import { until } from '../../support/until.ts'
 import { type AskedApplication, type Question, startApplication } from './application.ts'
 
@@ -508,6 +509,29 @@ t.test('refresh extends a session, and an expired one ends', async t => {
   const old = await open('/v1/ws?channel=room:1', { cookie: 'sid=old' })
   const [ended, why] = await once(old.socket, 'close')
   t.strictSame([ended, String(why)], [4401, 'session expired'])
+})
+
+t.test('a session whose refresh fails and allows continues, and the application is asked again', async t => {
+  const clock = stopClock(t)
+  const { app, open, node } = await start(t, ', onFailure: allow', '', 'connect refresh')
+  const first = seconds(4)
+  app.answer = ({ hook }) =>
+    hook === 'refresh'
+      ? response => response.writeHead(500).end()
+      : { result: { user: 'ann', caps: caps('sub'), expire_at: first } }
+  const { socket } = await open('/v1/ws?channel=room:1')
+  const closed = once(socket, 'close')
+  clock.forward(3000)
+  const { clients } = node.app.fanwire
+  await until('it continues', () => [...clients].some(({ identity: { expiresAt = 0 } }) => expiresAt > first))
+  t.match([...clients][0]?.identity, { user: 'ann', grants: [{ source: 'hook' }] })
+  t.equal(socket.readyState, WebSocket.OPEN)
+
+  app.answer = () => ({ disconnect: { code: 4401, reason: 'logged out' } })
+  clock.forward(59_000)
+  const [code, reason] = await closed
+  t.strictSame([code, String(reason)], [4401, 'logged out'])
+  t.equal(app.of('refresh').length, 2)
 })
 
 t.test('rules without a hook make no calls', async t => {
