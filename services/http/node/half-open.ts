@@ -20,19 +20,22 @@ export const halfOpen = fp(
 
 /**
  * While a request is held, finds out whether a client that has ended its side is still there, by a write that every
- * client ignores: an interim response (RFC 9110 section 15.2), which HTTP/1.0 does not have. Returns a function that
- * stops it.
+ * client ignores: an interim response (RFC 9110 section 15.2), which HTTP/1.0 does not have; once the response has begun,
+ * `ignored`, if its format has such text. Returns a function that stops it.
  */
 export function probeWhileHeld(
   { raw: request }: FastifyRequest,
   { raw: response }: FastifyReply,
+  ignored?: string,
 ): () => void {
   if (request.httpVersion !== '1.1') return () => {}
   const { socket } = request
   const timers: NodeJS.Timeout[] = []
   const probe = () => {
     // A pipelined response that waits has no socket.
-    if (response.socket !== null && !response.headersSent) response.writeContinue()
+    if (response.socket === null || response.writableEnded) return
+    if (!response.headersSent) response.writeContinue()
+    else if (ignored !== undefined) response.write(ignored)
   }
   // The refusal goes unnoticed in between, since a socket that has ended is not read.
   const ended = () => {

@@ -26,6 +26,9 @@ const HELD_MS = 15_000
 /** How long a response of server-sent events lasts, ms: clients then reconnect, and caches merge equal requests. */
 const STREAMED_MS = 60_000
 
+/** A comment of server-sent events. */
+const COMMENT = ':\n\n'
+
 /** The parameters of a live read. */
 export interface Live {
   readonly channel: string
@@ -157,7 +160,7 @@ export class LiveReads {
       const given = givenFor(opener, wanted)
       const follower = new Follower(new LongPoll(hub, opened), state, from, given)
       const stop = whenOver(request, reply, () => follower.end())
-      const leave = probeWhileHeld(request, reply)
+      const leave = probeWhileHeld(request, reply, COMMENT)
       presence.visit(identity, wanted.channels)
       const client = clients.add(
         {

@@ -132,3 +132,16 @@ t.test('H8: a client that leaves after the first probes is detected too', async 
   for (const raw of raws) raw.close()
   await until('they are gone', () => hub.readers(channel) === 0, 20_000)
 })
+
+t.test('H8: so is one of the server-sent events of Durable Streams', async t => {
+  const { hub } = plain
+  const stream = `/v1/stream/${fresh()}`
+  await fetch(`http://127.0.0.1:${plain.port}${stream}`, { method: 'PUT' })
+  const stats = hub.connections.wires.of('durable-streams')
+  const raw = await half(plain, `GET ${stream}?offset=now&live=sse HTTP/1.1\r\n${HOST}\r\n`)
+  await raw.until(/event: control/)
+  t.match(await raw.until(/(\n:\n\n.*){2}/s), /(\n:\n\n.*){2}/s)
+  t.equal(stats.connections, 1)
+  raw.close()
+  await until('it is gone', () => stats.connections === 0, 20_000)
+})

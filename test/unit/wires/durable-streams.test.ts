@@ -65,6 +65,23 @@ t.test('sse: waiting for a client to read leaves no listeners', async t => {
   raw.socket.resetAndDestroy()
 })
 
+t.test(
+  'sse: a pipelined request is over when its client leaves, although nothing of it was sent',
+  async t => {
+    const stats = node.hub.connections.wires.of('durable-streams')
+    await until('earlier clients have left', () => stats.connections === 0)
+    await publish('large', LARGE)
+    const raw = new Raw(node.port).send(
+      `GET /v1/long-poll?channel=quiet&wait=1 HTTP/1.1\r\n${HOST}\r\n` +
+        `GET /v1/stream/large?offset=-1&live=sse HTTP/1.1\r\n${HOST}\r\n`,
+    )
+    await until('it has begun', () => stats.connections === 1)
+    raw.socket.resetAndDestroy()
+    await until('it is over', () => stats.connections === 0)
+    t.equal(node.app.protocols.underWay, 0)
+  },
+)
+
 t.test('events from its producer can be read by a poll, each once', async t => {
   const written = await DurableStream.create({
     url: at('/v1/stream/rooms/1'),
