@@ -112,7 +112,7 @@ export class Session {
   }
 
   #end(code: number, reason: string): void {
-    this.#parts.connection.end({ code, reason: reason.slice(0, 120), retry: undefined })
+    this.#parts.connection.end({ code, reason, retry: undefined })
   }
 
   #write(reply: Reply): void {

@@ -288,7 +288,7 @@ export class PusherClient {
 
   #refuse(code: number, { message: text }: FanwireError): void {
     const { connection, outlet } = this.#parts
-    outlet.refuse(connection, code, text.slice(0, 123))
+    outlet.refuse(connection, code, text)
   }
 
   #failSubscribe({ code, message: text, statusCode }: FanwireError, data: unknown): void {

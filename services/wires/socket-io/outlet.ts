@@ -10,6 +10,7 @@ import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws'
 import type { Outlet } from '../../broker/fanout/connection.ts'
 import type { CloseReason } from '../../broker/fanout/framing.ts'
 import { queuedBytes } from '../../http/node/queued-bytes.ts'
+import { SERVED } from '../../http/node/served-socket.ts'
 import { hold, limitMessages, release, shareTurns } from '../../http/node/ws-intake.ts'
 import { underWay } from '../streaming.ts'
 import { wsText } from '../ws-frames.ts'
@@ -28,7 +29,7 @@ const sockets = new WeakMap<WebSocket, NetSocket>()
 export class Handshakes extends WebSocketServer {
   constructor(options: ServerOptions) {
     // Socket.IO has no subprotocol.
-    super({ ...options, handleProtocols: () => false })
+    super({ ...options, ...SERVED, handleProtocols: () => false })
   }
 
   override handleUpgrade(

@@ -92,6 +92,16 @@ t.test('a wrong signature is refused wherever a token is given', async t => {
   t.equal(await code({ ping: {} }), undefined, 'the connection continues')
 })
 
+t.test('a reason that is too long for a close frame is shortened', async t => {
+  const socket = new WebSocket(`ws://127.0.0.1:${closed.port}/connection/websocket`)
+  await once(socket, 'open')
+  socket.send(JSON.stringify({ id: 1, connect: { token: world.token({ channels: ['漢'.repeat(40)] }) } }))
+  const [code, reason] = await once(socket, 'close')
+  t.equal(code, 3500)
+  t.match(String(reason), /漢$/, 'to whole characters')
+  t.equal((await closed.get('/healthz')).status, 200, 'the node continues')
+})
+
 t.test('commands on a channel that the rules refuse are forbidden', async t => {
   const { ask } = await rawClient(closed, { token: world.token() })
   const channel = 'inbox:bob'

@@ -191,6 +191,11 @@ t.test('a client that signs in too late or wrongly is closed', async t => {
   await wrong.next('pusher:connection_established')
   wrong.send({ event: 'pusher:signin', data: { auth: 'key:nothing', user_data: '{"id":"1"}' } })
   t.equal(await wrong.closed(), 4009)
+  const long = await open()
+  const established = await long.next('pusher:connection_established')
+  const user = server.authenticateUser(String(established?.data.socket_id), { id: '漢'.repeat(200) })
+  long.send({ event: 'pusher:signin', data: user })
+  t.equal(await long.closed(), 4009, 'with a reason that is too long for a close frame')
 })
 
 t.test(
