@@ -98,7 +98,7 @@ export class Connection implements ReplayOwner, CatchesUp {
   #queuedBefore = 0
   /** Since when the client has been behind, ms since 1970. */
   #behindSince = 0
-  /** When the last message was queued, ms since 1970. */
+  /** When the last message was queued, or the client closed before that, ms since 1970. */
   #endedAt = 0
   /** Whether it ends once all its channels have ended. */
   endsWithChannels = false
@@ -478,7 +478,7 @@ export class Connection implements ReplayOwner, CatchesUp {
     return this.readers.some(({ channel }) => this.#registry.slowOf(channel.name) === 'close')
   }
 
-  /** Whether its last message is queued. */
+  /** Whether its last message is queued, or its client is gone. */
   get ended(): boolean {
     return this.#endedAt !== 0
   }
@@ -505,6 +505,7 @@ export class Connection implements ReplayOwner, CatchesUp {
 
   /** Called when the client is gone. */
   closed(): void {
+    if (this.#endedAt === 0) this.#endedAt = Date.now()
     for (const reader of this.readers.splice(0)) {
       reader.leave()
       this.watcher?.left(reader.channel.name)

@@ -275,6 +275,33 @@ t.test('presence lists the members, and subscribers are notified of joins and le
   await t.rejects(watcher.presence('open:1'), { code: 103 })
 })
 
+t.test('a client that leaves before its channels are open neither reads them nor is a member', async t => {
+  const channel = 'room:late'
+  const { log, hub } = closed
+  const follow = log.follow.bind(log)
+  let release: (() => void) | undefined
+  const followed = new Promise<void>(resolve => {
+    log.follow = async (...given) => {
+      await new Promise<void>(go => (release = go))
+      return follow(...given).finally(resolve)
+    }
+  })
+  t.teardown(() => {
+    log.follow = follow
+  })
+  const socket = new WebSocket(`ws://127.0.0.1:${closed.port}/connection/websocket`)
+  await once(socket, 'open')
+  socket.send(JSON.stringify({ id: 1, connect: { token: tokenOf({ channels: [channel] }) } }))
+  await until('its channel is being opened', () => release !== undefined)
+  const before = [...hub.connections].length
+  socket.terminate()
+  await until('the node knows', () => [...hub.connections].length === before - 1)
+  release?.()
+  await followed
+  t.match(await api('presence_stats', { channel }), { result: { num_clients: 0, num_users: 0 } })
+  t.equal(hub.stats().readers, 0)
+})
+
 // One log -----------------------------------------------------------------------------------------------------
 
 t.test('an event of any wire can be read on any other, its data unchanged', async t => {

@@ -3,6 +3,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
+import { UNTIL } from '../../../../services/broker/fanout/connection.ts'
 import { STRETCH } from '../../../../services/broker/fanout/stretches.ts'
 import { wsFraming } from '../../../../services/wires/ws/framing.ts'
 import type { Hub } from '../../../../services/broker/fanout/hub.ts'
@@ -572,6 +573,18 @@ t.test('a reader that leaves after its goodbye is not cut', async t => {
   t.equal(hub.stats().readers, 0)
   await time.tick(6000)
   t.equal(hub.connections.leaving.size, 0)
+})
+
+t.test('a connection whose client is gone has ended, and is not ended again', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const { connection, sink, closes } = await listen(hub, 'a', e1(0))
+  sink.destroy()
+  await settled()
+  t.ok(connection.ended)
+  connection.end(UNTIL)
+  t.equal(hub.connections.leaving.size, 0, 'shutdown does not wait for it')
+  t.strictSame(closes, [])
 })
 
 t.test('a slow reader that keeps reading is not cut', async t => {
