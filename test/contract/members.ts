@@ -61,6 +61,12 @@ export function crowdContract(
     t.ok(more, 'members are removed in several calls')
     const { users } = await store.count(channel)
     t.ok(users < count && users > count / 2)
+    let calls = 1
+    for (let left = more; left && calls < count; calls++) {
+      left = (await store.expel(channel, 'a/1', false)).more
+    }
+    t.equal(calls, count / PORTION, 'each call removes a portion')
+    t.strictSame(await store.count(channel), { users: 0, clients: 0, tags: [] })
   })
 }
 

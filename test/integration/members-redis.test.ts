@@ -16,7 +16,7 @@ const crowded = async (t: Test) => {
   const log = await openRedisLog(t, redisLogOptions(redis.url))
   return { log, store: new RedisMembers(log) }
 }
-crowdContract(t, 'redis', crowded, 10_000)
+crowdContract(t, 'redis', crowded, 15_000)
 
 for (const [engine, { url }] of Object.entries({ redis, sentinel, cluster })) {
   membersContract(t, engine, async t => {

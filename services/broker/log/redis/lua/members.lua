@@ -127,10 +127,8 @@ if op == 'put' then
   return { 'done', waiting() }
 elseif op == 'expel' then
   clients, held = number('clients'), number('entries')
-  local found = call('HSCAN', entries, 0, 'COUNT', PORTION)[2]
-  for i = 1, #found, 2 do change(found[i], -1, '', false) end
+  for _, user in ipairs(call('HRANDFIELD', entries, PORTION)) do change(user, -1, '', false) end
   save(ARGV[5], nil, ARGV[6])
-  if #found == 0 then call('HDEL', about, 'v:' .. ARGV[5]) end
   endure()
   return { call('EXISTS', entries), waiting() }
 elseif op == 'version' then
