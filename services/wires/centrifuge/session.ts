@@ -106,9 +106,15 @@ export class Session {
     this.#state = 'closed'
     this.#waiting = []
     this.#requests?.close()
-    this.#lease?.end()
     this.#parts.connection.closed()
+    this.#forget()
+  }
+
+  /** Ends what the node holds for the client. */
+  #forget(): void {
+    this.#lease?.end()
     this.#parts.context.clients.remove(this.#client)
+    this.#lease = this.#client = undefined
   }
 
   #end(code: number, reason: string): void {
@@ -130,6 +136,7 @@ export class Session {
       if (this.#state === 'closed') return
       this.#state = 'new'
       this.#waiting = []
+      this.#forget()
       if (error instanceof Disconnected) return connection.end(error.close)
       const coded = this.#coded(error)
       const { message } = errorReply(coded)

@@ -275,6 +275,24 @@ t.test('presence lists the members, and subscribers are notified of joins and le
   await t.rejects(watcher.presence('open:1'), { code: 103 })
 })
 
+t.test('connects that fail hold nothing, and count once while the client is connected', async t => {
+  const limited = await startMemoryNode({ ...world.settings, ADDRESS_CONNECTIONS: '2' })
+  t.teardown(() => limited.close())
+  const { clients, limits } = limited.app.fanwire
+  const token = tokenOf({ channels: ['news:a'] })
+  const lost = { recover: true, epoch: 'gone', offset: 1, flag: 2 }
+  const connect = { token, subs: { 'news:a': lost } }
+  const { ask, socket } = await rawClient(limited, connect)
+  for (let id = 2; id <= 5; id++) {
+    t.match(await ask(JSON.stringify({ id, connect })), { error: { code: 112 } })
+    t.strictSame([limits.holds.size, clients.size], [0, 0])
+  }
+  t.match(await ask(JSON.stringify({ id: 6, connect: { token } })), { connect: { client: String } })
+  t.strictSame([limits.holds.size, clients.size], [1, 1])
+  socket.close()
+  await until('nothing is held', () => limits.holds.size + clients.size === 0)
+})
+
 t.test('a client that leaves before its channels are open neither reads them nor is a member', async t => {
   const channel = 'room:late'
   const { log, hub } = closed
