@@ -95,8 +95,8 @@ export class Room {
       await new Promise<void>(resolve => this.#waiting.push(resolve))
   }
 
-  #settle(): void {
-    for (const resolve of this.#waiting.splice(0)) resolve()
+  #settle(count = this.#waiting.length): void {
+    for (const resolve of this.#waiting.splice(0, count)) resolve()
   }
 
   /** Stores everything again under another tag, since the store lost some or all of this node's entries. */
@@ -151,12 +151,7 @@ export class Room {
 
   async #run(): Promise<void> {
     try {
-      while (!this.#closed) {
-        const [stale] = this.#stale
-        if (this.#dirty.size > 0) await this.#put()
-        else if (stale !== undefined) await this.#expel(stale)
-        else break
-      }
+      while (!this.#closed && (this.#dirty.size > 0 || this.#stale.length > 0)) await this.#round()
       this.#failures = 0
       this.#flushing = false
       this.#settle()
@@ -175,6 +170,20 @@ export class Room {
       return
     }
     if (this.#entries.size === 0) void this.#endWhenTold()
+  }
+
+  /** Stores the changes so far. It ends however fast later changes follow. */
+  async #round(): Promise<void> {
+    const waiting = this.#waiting.length
+    const stale = [...this.#stale]
+    // Users are stored in the order in which they changed.
+    for (let left = this.#dirty.size; left > 0 && !this.#closed; left -= PORTION) await this.#put()
+    for (const tag of stale) {
+      while (!this.#closed && (await this.#expel(tag))) {
+        if (this.#dirty.size > 0) await this.#put()
+      }
+    }
+    this.#settle(waiting)
   }
 
   /** Waits for the log of lives: until it has all entries, the lease shows that there is something to do. */
@@ -223,10 +232,12 @@ export class Room {
     return { user, clients, who, updated }
   }
 
-  async #expel(tag: string): Promise<void> {
+  /** Removes entries of the first stale tag. Returns whether it may have more. */
+  async #expel(tag: string): Promise<boolean> {
     const { store, outbox } = this.#options
     const { more, outbox: entries } = await store.expel(this.channel, tag, this.#options.lives())
     this.#sent = outbox(this.channel, entries)
     if (!more) this.#stale.shift()
+    return more
   }
 }
