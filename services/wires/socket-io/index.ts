@@ -110,6 +110,8 @@ class SocketIoWire {
   readonly #polls = new Map<string, { readonly outlet: SocketIoOutlet; readonly turns: Turns<Emitted> }>()
   /** Arrivals, first by the request that began the session, then by the session. */
   readonly #arrivals = new WeakMap<IncomingMessage | Session, Arrival>()
+  /** Sessions whose CONNECT is in progress or has been accepted. */
+  readonly #connecting = new WeakSet<Session>()
   /** Identities of clients that sent credentials when they connected. */
   readonly #identities = new WeakMap<Socket, Identity>()
 
@@ -123,7 +125,20 @@ class SocketIoWire {
       tune(session)
     })
     io.use((socket, next) => {
-      this.#authenticate(socket).then(() => next(), next)
+      const { conn: session } = socket
+      // The library refuses a second CONNECT only once the first one is complete.
+      if (this.#connecting.has(session)) {
+        session.close()
+        return next()
+      }
+      this.#connecting.add(session)
+      this.#authenticate(socket).then(
+        () => next(),
+        error => {
+          this.#connecting.delete(session)
+          next(error)
+        },
+      )
     })
     io.on('connection', socket => this.#serve(socket))
   }

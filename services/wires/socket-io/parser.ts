@@ -42,8 +42,8 @@ const MAX_ID_DIGITS = 15
 const MAX_ATTACHMENTS = 10
 /** The maximum packets of one payload: a megabyte can contain very many empty ones. */
 const MAX_AT_ONCE = 10_000
-/** A client is closed after this many requests for unknown namespaces. */
-const MAX_REFUSED = 16
+/** A client is closed after this many requests to connect to a namespace. */
+const MAX_CONNECTS = 16
 
 /** The answer to a request for any namespace except `/`. */
 const NO_NAMESPACE = (() => {
@@ -64,7 +64,7 @@ export class Encoder {
 /** Implements the library's decoder. One per client. */
 export class Decoder extends EventEmitter {
   #attachments = 0
-  #refused = 0
+  #connects = 0
   #atOnce = 0
 
   /** Accepts one message. Emits `decoded`. Raises if it is not a packet: the library then closes the connection. */
@@ -94,7 +94,7 @@ export class Decoder extends EventEmitter {
     const rest = text.slice(head.length)
     switch (type) {
       case CONNECT:
-        if (nsp !== '/' && ++this.#refused > MAX_REFUSED) throw new Error('too many namespaces')
+        if (++this.#connects > MAX_CONNECTS) throw new Error('too many connects')
         return this.#decoded({ type, nsp, data: authOf(rest) })
       case DISCONNECT:
         return this.#decoded({ type, nsp })

@@ -517,6 +517,17 @@ t.test('there is one namespace; others are rejected with an error, in limited nu
   t.match(error, { message: /namespace/, data: { code: 'FW_NOT_FOUND' } })
 })
 
+t.test('a session that connects many times at once is closed, and is one client at most', async t => {
+  const added = t.capture(node.app.fanwire.clients, 'add', node.app.fanwire.clients.add)
+  for (const times of [2, 16, 1000]) {
+    const { sid } = JSON.parse((await polls(node)).body.slice(1))
+    await post(node, sid, Array(times).fill('40').join('\x1e'))
+    await until('it is closed', async () => (await polls(node, sid)).status === 400)
+  }
+  await until('all have left', () => connections() === 0)
+  t.ok(added().length <= 3, `${added().length} clients`)
+})
+
 t.test('invalid packets end the connection, and nothing else', async t => {
   const witness = await connect([fresh()])
   const bad: (string | Buffer)[] = [
