@@ -83,8 +83,9 @@ function framingOf(encode: (event: LogEvent) => Buffer, resumes: boolean): Frami
       return bytes
     },
     gap(channel, gap) {
-      const cursor = resumes ? printPosition(gap.to) : undefined
-      return message('fanwire:gap', encodeGap(nameOf(channel), gap), nameOf(channel), cursor)
+      // Joins and leaves have a log of their own, whose positions are not the channel's.
+      const cursor = resumes && attendedIn(channel) === undefined ? printPosition(gap.to) : undefined
+      return message('fanwire:gap', encodeGap(channel, gap), nameOf(channel), cursor)
     },
     passed: () => NOTHING,
     dropped: (channel, _at, { reason }) =>

@@ -17,11 +17,13 @@ import {
   readRecord,
   recordFraming,
 } from '../../../services/wires/push/framing.ts'
+import { pusherCursorFraming } from '../../../services/wires/pusher/framing.ts'
 import { sseFraming } from '../../../services/wires/sse/framing.ts'
 import { wsDeflateFraming } from '../../../services/wires/ws/deflate.ts'
 import { wsFraming } from '../../../services/wires/ws/framing.ts'
 import { wsFrame, wsText } from '../../../services/wires/ws-frames.ts'
 import { encodeEvent, type LogEvent } from '../../../services/broker/event/event.ts'
+import { presenceOf } from '../../../services/broker/event/names.ts'
 import { readChunks } from '../../contract/chunks.ts'
 import { type SseBlock, SseParser } from '../../contract/clients.ts'
 
@@ -80,6 +82,24 @@ t.test('a WebSocket stretch is one message per event', async t => {
   ])
   t.strictSame(wsFraming.heartbeat, Buffer.from([0x89, 0]))
 })
+
+t.test(
+  'Pusher: a gap in the joins and leaves of a channel does not move the cursor of the channel',
+  async t => {
+    const message = (channel: string) => ({
+      event: 'fanwire:gap',
+      channel: 'presence-c',
+      data: `{"channel":"${channel}","from":"e1-3","to":"e2-7"}`,
+    })
+    const gapIn = async (channel: string) => {
+      const [text = ''] = await receive(pusherCursorFraming.gap(channel, GAP, ''))
+      return JSON.parse(text)
+    }
+    t.strictSame(await gapIn('presence-c'), { ...message('presence-c'), cursor: 'e2-7' })
+    const log = presenceOf('presence-c')
+    t.strictSame(await gapIn(log), message(log))
+  },
+)
 
 t.test('a compressed WebSocket stretch is one message per event, each compressed once', async t => {
   const inflater = new PerMessageDeflate({})
