@@ -19,9 +19,11 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Certificate } from './certificate.ts'
 import { MAX_HEADERS_BYTES } from './errors.ts'
+import { http2StreamOf, isHttp2 } from './exchange.ts'
 import { Quota } from '../broker/limits/buckets.ts'
 import { repeat, visitInSlices } from '../broker/slices.ts'
 import { NO_PROXY } from './node/unrouted.ts'
+import { PIECE_BYTES, Pieces } from './pieces.ts'
 import { MAX_STREAMS, Session, sessionOf } from './sessions.ts'
 
 declare module 'fastify' {
@@ -56,7 +58,7 @@ const AGREED = {
 /** How long a TLS handshake may take, ms. */
 const HANDSHAKE_MS = 10_000
 
-/** A connection that is checked regularly. */
+/** A connection or response that is checked regularly. */
 interface Checked {
   /** Cuts a client that has read nothing for `stall` ms. `now` is in ms since 1970. */
   check(now: number, stall: number): void
@@ -84,12 +86,12 @@ export class Protocols {
   beyond = 0
   /** The number of requests in flight on all connections, without WebSocket handshakes. */
   underWay = 0
-  /** The connections that speak HTTP/1.1. */
-  readonly http1 = new Set<Checked>()
+  /** The connections that speak HTTP, and large responses over HTTP/2. */
+  readonly checked = new Set<Checked>()
   /** Called whenever no request is in flight. */
   onNone = (): void => {}
   /** HTTP/2 sessions that are open. */
-  readonly #sessions = new Map<ServerHttp2Session, { readonly session: Session; readonly socket: Socket }>()
+  readonly #sessions = new Map<ServerHttp2Session, Socket>()
   readonly #checks: NodeJS.Timeout
   readonly #begun = new Quota(SESSIONS)
   readonly #resets = new Quota(RESETS)
@@ -186,6 +188,14 @@ export class Protocols {
     return (this.#h2c.address() as AddressInfo).port
   }
 
+  /** A large body for a stream, whose client is cut if it does not read it. */
+  inPieces(body: Buffer, stream: ServerHttp2Stream): Pieces {
+    const pieces = new Pieces(body, stream)
+    this.checked.add(pieces)
+    stream.once('close', () => this.checked.delete(pieces))
+    return pieces
+  }
+
   /** Asks all HTTP/2 clients to send no more requests. Sessions end after their current requests. */
   goAway(): void {
     for (const session of this.#sessions.keys()) this.#end(session)
@@ -197,14 +207,13 @@ export class Protocols {
     this.goAway()
     setTimeout(() => {
       clearInterval(this.#checks)
-      for (const { socket } of this.#sessions.values()) socket.destroy()
+      for (const socket of this.#sessions.values()) socket.destroy()
     }, CUT_AFTER_MS).unref()
   }
 
   /** In slices: there may be many connections. */
   async #check(stall: number): Promise<void> {
-    await visitInSlices(this.#sessions.values(), ({ session }) => session.check(Date.now(), stall))
-    await visitInSlices(this.http1, connection => connection.check(Date.now(), stall))
+    await visitInSlices(this.checked, each => each.check(Date.now(), stall))
   }
 
   #announce(connection: object): void {
@@ -232,8 +241,12 @@ export class Protocols {
       this.#hold(session, stream)
       this.#server.emit('request', request, response)
     })
-    this.#sessions.set(opened, { session, socket })
-    socket.once('close', () => this.#sessions.delete(opened))
+    this.#sessions.set(opened, socket)
+    this.checked.add(session)
+    socket.once('close', () => {
+      this.#sessions.delete(opened)
+      this.checked.delete(session)
+    })
     let inATurn = 0
     const nextTurn = () => (inATurn = 0)
     opened.on('stream', stream => {
@@ -298,6 +311,17 @@ export const protocols = fp(
     app.decorate('protocols', spoken)
     app.addHook('onReady', async () => spoken.begin())
     app.addHook('preClose', async () => spoken.close())
+    if (tls === undefined && h2cPort === undefined) return
+    app.addHook('onSend', (request, reply, body: unknown, done) => {
+      const stream = isHttp2(request) ? http2StreamOf(request) : undefined
+      if (stream === undefined || stream.destroyed || request.method === 'HEAD') return done(null, body)
+      if (!(typeof body === 'string' || Buffer.isBuffer(body)) || body.length <= PIECE_BYTES) {
+        return done(null, body)
+      }
+      const bytes = typeof body === 'string' ? Buffer.from(body) : body
+      reply.header('content-length', bytes.length)
+      done(null, spoken.inPieces(bytes, stream))
+    })
   },
   { name: 'fanwire-protocols', fastify: '5.x' },
 )

@@ -10,6 +10,7 @@ import {
   type ServerHttp2Stream,
 } from 'node:http2'
 import type { Socket } from 'node:net'
+import { acceptedBytes } from './node/queued-bytes.ts'
 import { Turns } from './turns.ts'
 
 /**
@@ -40,8 +41,8 @@ export class Session {
   readonly #turns: Turns<Incoming>
   /** Bytes of the PINGs that the node sent to check that the session still writes. */
   #pinged = 0
-  /** The bytes that were passed to the socket when they last grew, and when that was, ms since 1970. */
-  #given = 0
+  /** The bytes that the kernel had accepted when they last grew, and when that was, ms since 1970. */
+  #accepted = 0
   #grew = Date.now()
   /** Whether a stream was cut and nothing was sent since. */
   #cut = false
@@ -73,9 +74,9 @@ export class Session {
    * 1970.
    */
   check(now: number, stall: number): void {
-    const { bytesWritten } = this.#socket
-    if (bytesWritten !== this.#given || (this.streams === 0 && !this.#cut)) {
-      this.#given = bytesWritten
+    const accepted = acceptedBytes(this.#socket)
+    if (accepted !== this.#accepted || (this.streams === 0 && !this.#cut)) {
+      this.#accepted = accepted
       this.#grew = now
       this.#cut = false
     } else if (now - this.#grew >= stall) this.#socket.destroy()

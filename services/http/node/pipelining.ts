@@ -14,7 +14,7 @@ import { IncomingMessage, type ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { progressOf } from './queued-bytes.ts'
+import { acceptedBytes } from './queued-bytes.ts'
 
 /** Requests of one connection that may be unanswered. */
 export const MAX_UNANSWERED = 32
@@ -25,7 +25,7 @@ const NOTHING: Buffer = Buffer.alloc(0)
 
 /** Counts the requests of all connections, and checks these connections regularly. */
 interface Registry {
-  readonly http1: { add(pipeline: Pipeline): void; delete(pipeline: Pipeline): void }
+  readonly checked: { add(pipeline: Pipeline): void; delete(pipeline: Pipeline): void }
   begun(unanswered: number): void
   over(unanswered: number, left: number): void
 }
@@ -87,7 +87,7 @@ class Pipeline {
   /** How long a paused connection may wait for a response, ms. */
   readonly #patience: number
   #timer: NodeJS.Timeout | undefined
-  /** The client's progress (queued-bytes.ts) while it has responses to read, and since when it is the same, ms since 1970. */
+  /** The bytes that the client has sent and accepted, while it has more to read, and since when, ms since 1970. */
   #progress: number | undefined
   #progressAt = 0
   #over = false
@@ -104,7 +104,7 @@ class Pipeline {
     this.#parse = parse
     this.#registry = registry
     this.#logger = logger
-    registry.http1.add(this)
+    registry.checked.add(this)
     socket.on('data', this.#onData)
     socket.off('data', parse)
     socket.once('close', this.#onClose)
@@ -131,7 +131,7 @@ class Pipeline {
     if (this.#over) return NOTHING
     this.#over = true
     clearTimeout(this.#timer)
-    this.#registry.http1.delete(this)
+    this.#registry.checked.delete(this)
     if (this.unanswered > 0) this.#registry.over(this.unanswered, 0)
     this.#last = undefined
     this.#socket.off('data', this.#onData)
@@ -141,11 +141,12 @@ class Pipeline {
 
   /** Cuts a client that has responses to read, but has neither read nor sent anything for `stall` ms. */
   check(now: number, stall: number): void {
-    const progress = this.#socket.writableLength > 0 ? progressOf(this.#socket) : undefined
+    const socket = this.#socket
+    const progress = socket.writableLength > 0 ? socket.bytesRead + acceptedBytes(socket) : undefined
     if (progress !== this.#progress) {
       this.#progress = progress
       this.#progressAt = now
-    } else if (progress !== undefined && now - this.#progressAt >= stall) this.#socket.destroy()
+    } else if (progress !== undefined && now - this.#progressAt >= stall) socket.destroy()
   }
 
   /** Takes input. An error in parsing or handling a request ends its connection instead of the process. */

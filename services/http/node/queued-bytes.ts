@@ -15,11 +15,11 @@ export function queuedBytes(sink: Writable): number {
   return handleOf(sink)?.writeQueueSize ?? sink.writableLength
 }
 
-/** A number of bytes that changes whenever the kernel accepts written bytes of a socket, or its peer sends some. */
-export function progressOf(socket: Socket): number {
+/** How many bytes the kernel has accepted from a socket. */
+export function acceptedBytes(socket: Socket): number {
   const { bytesWritten = socket.bytesWritten, writeQueueSize = socket.writableLength } =
     handleOf(socket) ?? {}
-  return socket.bytesRead + bytesWritten - writeQueueSize
+  return bytesWritten - writeQueueSize
 }
 
 function handleOf(sink: Writable): Handle | null | undefined {

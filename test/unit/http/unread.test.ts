@@ -1,13 +1,15 @@
-// Clients that do not read their responses over HTTP/1.1: the node cuts them, since it holds what they do not read.
+// Clients that do not read their responses: the node cuts them, since it holds what they do not read.
 
 import { once } from 'node:events'
+import { type ClientHttp2Session, connect } from 'node:http2'
 import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
-import { progressOf } from '../../../services/http/node/queued-bytes.ts'
+import { acceptedBytes } from '../../../services/http/node/queued-bytes.ts'
 import { makeCertificate } from '../../contract/http2.ts'
 import { startMemoryNode, type Node, type Settings } from '../../contract/node.ts'
 import { fresh } from '../../contract/wires.ts'
 import { until } from '../../support/until.ts'
+import { get, RawSession } from '../http2/by-hand.ts'
 import { Raw } from './app.ts'
 
 const { cert, key } = makeCertificate()
@@ -46,7 +48,7 @@ async function unread({ app }: Node, raw: Raw, channel: string): Promise<Socket>
 
 /** Checks all connections as the node does, at this time. */
 function check({ app }: Node, now: number): void {
-  for (const connection of app.protocols.http1) connection.check(now, STALL_MS)
+  for (const connection of app.protocols.checked) connection.check(now, STALL_MS)
 }
 
 for (const [name, settings] of Object.entries({ plain: {}, TLS: { TLS_CERT: cert, TLS_KEY: key } })) {
@@ -57,7 +59,7 @@ for (const [name, settings] of Object.entries({ plain: {}, TLS: { TLS_CERT: cert
     for (let i = 0; i < 3; i++) await unread(node, paused(t, node), channel)
     await until('all are cut', () => node.app.sockets.size === 0)
     t.equal(node.app.protocols.underWay, 0)
-    t.equal(node.app.protocols.http1.size, 0)
+    t.equal(node.app.protocols.checked.size, 0)
   })
 
   t.test(`a client that reads slowly stays until it stops, ${name}`, async t => {
@@ -69,9 +71,9 @@ for (const [name, settings] of Object.entries({ plain: {}, TLS: { TLS_CERT: cert
     const { socket: client } = raw
     for (let round = 1; round <= 3; round++) {
       check(node, round * STALL_MS)
-      const before = progressOf(socket)
+      const before = acceptedBytes(socket)
       client.resume()
-      await until('the client reads some', () => progressOf(socket) > before)
+      await until('the client reads some', () => acceptedBytes(socket) > before)
       client.pause()
     }
     check(node, 4 * STALL_MS)
@@ -122,7 +124,45 @@ t.test('a stream leaves this check to the fan-out, which tells its client why it
   const node = await nodeWith(t, { STALL: '1d' })
   const raw = new Raw(node.port).send(`GET /v1/stream?channel=a HTTP/1.1\r\n${HOST}\r\n`)
   await raw.until(/open/)
-  await until('it is left', () => node.app.protocols.http1.size === 0)
+  await until('it is left', () => node.app.protocols.checked.size === 0)
   t.equal(node.hub.readers('a'), 1)
   raw.close()
+})
+
+t.test('HTTP/2: streams that are not read are cut, however active their session is', async t => {
+  const node = await nodeWith(t, { STALL: '200ms', HEARTBEAT: '20ms', H2C_PORT: '0' })
+  const channel = fresh()
+  await fill(node, channel)
+  const session = new RawSession(node.h2cPort ?? 0).send(get(1, '/v1/sse?channel=a'))
+  t.teardown(() => session.close())
+  await until('a stream is open', () => session.body(1).includes('open'))
+  // The client's window is 65,535 bytes and never grows.
+  session.send(...[3, 5, 7].map(stream => get(stream, `/v1/poll?channel=${channel}&limit=1000`)))
+  await until('they are answered', () => session.answered.length === 4)
+  await until('they are cut', () => node.app.protocols.underWay === 1)
+  session.send(get(9, '/v1/channels/a'))
+  await until('the session continues', () => session.answered.includes(9))
+  t.equal(node.hub.readers('a'), 1)
+})
+
+t.test('HTTP/2: a large response arrives, also if it is read slowly', async t => {
+  const node = await nodeWith(t, { STALL: '1d', H2C_PORT: '0' })
+  const channel = fresh()
+  await fill(node, channel)
+  const path = `/v1/poll?channel=${channel}&limit=1000`
+  const session: ClientHttp2Session = connect(`http://127.0.0.1:${node.h2cPort}`)
+  t.teardown(() => session.destroy())
+  const request = session.request({ ':path': path })
+  const [headers] = (await once(request, 'response')) as [Record<string, string>]
+  let text = ''
+  let round = 0
+  for await (const piece of request) {
+    text += piece
+    // Nothing is read meanwhile, and the client's window is small.
+    if (text.length > round * 500_000) check(node, ++round * STALL_MS)
+  }
+  const { body } = await node.get(path)
+  t.ok(round > 5)
+  t.equal(Number(headers['content-length']), Buffer.byteLength(body))
+  t.ok(text === body)
 })

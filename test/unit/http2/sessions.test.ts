@@ -3,8 +3,11 @@
 
 import { once } from 'node:events'
 import type { IncomingMessage } from 'node:http'
+import type { ServerHttp2Session } from 'node:http2'
+import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { Quota } from '../../../services/broker/limits/buckets.ts'
+import { Session } from '../../../services/http/sessions.ts'
 import { startMemoryNode, type Node, type Settings } from '../../contract/node.ts'
 import { fresh } from '../../contract/wires.ts'
 import { until } from '../../support/until.ts'
@@ -217,4 +220,23 @@ t.test('S7: a quota is a burst and a rate per address, and drops full entries', 
   )
   take('c', 120_000)
   t.equal(quota.size, 1)
+})
+
+t.test('a session whose kernel still accepts bytes of a large write is not stalled', async t => {
+  const handle = { bytesWritten: 1_000_000, writeQueueSize: 900_000 }
+  let cut = false
+  const socket = { bytesWritten: 1_000_000, _handle: handle, destroy: () => (cut = true) }
+  const session = new Session(
+    { destroyed: true } as ServerHttp2Session,
+    socket as unknown as Socket,
+    () => {},
+  )
+  session.streams = 1
+  for (let now = 0; now < 5000; now += 1000) {
+    handle.writeQueueSize -= 100_000
+    session.check(now, 1000)
+    t.notOk(cut)
+  }
+  session.check(5000, 1000)
+  t.ok(cut)
 })
