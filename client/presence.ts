@@ -65,7 +65,8 @@ export class Presence extends Emitter<PresenceEvents> {
       this.#members.clear()
       for (const member of members) this.#members.set(member.user, member)
       this.emit('sync', this.members)
-      this.#follow(cursor)
+      // A listener may have closed it.
+      if (!this.#closed) this.#follow(cursor)
     } catch (error) {
       if (this.#closed) return
       this.emit('error', error as Error)

@@ -347,3 +347,19 @@ t.test('presence lists the current members, then joins and leaves', async t => {
   await until('bob has left', () => changes.includes('-bob'))
   t.strictSame(names(room), ['ada'])
 })
+
+t.test('presence that is closed once its members are loaded reads nothing more', async t => {
+  const fanwire = client(guardedUrl, { getToken: () => tokenFor(60, 'ada') })
+  t.teardown(() => fanwire.close())
+  const room = fanwire.presence('room:closed')
+  await new Promise<void>(resolve => {
+    room.on('sync', () => {
+      room.close()
+      resolve()
+    })
+  })
+  new Seen(fanwire.subscribe('room:open'))
+  const read = () => [...guarded.hub.connections].flatMap(({ channels }) => channels)
+  await until('a later subscription is open', () => read().includes('room:open'))
+  t.notOk(read().includes('fanwire:presence:room:closed'))
+})
