@@ -136,6 +136,9 @@ export class PusherClient {
       )
     if (!kind.signed) return undefined
     const { app, connection } = this.#parts
+    // Without this, what is signed for `private-a:b` would also be signed for `private-a` with the data `b`.
+    if (typeof said === 'string' && !said.startsWith('{'))
+      throw badCommand('channel_data must be a JSON object')
     const tail = typeof said === 'string' ? `:${said}` : ''
     requireSigned(app, auth, `${connection.socketId}:${channel}${tail}`)
     const self = kind.presence ? this.#selfOf(said) : undefined

@@ -137,6 +137,14 @@ t.test('an invalid subscription is rejected with a subscription error', async t 
       { channel: 'private-x', auth: auth('1.1:private-x') },
       { type: 'AuthError', status: 401 },
     ],
+    [
+      { channel: 'private-x', channel_data: 'y', auth: auth(`${id}:private-x:y`) },
+      { type: 'AuthError', status: 401 },
+    ],
+    [
+      { channel: 'presence-x', channel_data: ' {"user_id":"ann"}', auth: auth(`${id}:presence-x`) },
+      { type: 'AuthError', status: 401 },
+    ],
     [{ channel: 'presence-x', auth: auth(`${id}:presence-x`) }, { code: 'FW_BAD_COMMAND' }],
     [
       { channel: 'presence-x', channel_data: '{}', auth: auth(`${id}:presence-x:{}`) },
