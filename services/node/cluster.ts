@@ -2,7 +2,7 @@
 
 import type { Access } from '../broker/access/access.ts'
 import { LONGEST_TICKET_MS, reservedRetention } from '../broker/control/channels.ts'
-import type { RetentionOf } from '../broker/log/log.ts'
+import { LogUnavailable, type RetentionOf } from '../broker/log/log.ts'
 import type { Config } from '../config/config.ts'
 import { DISCONNECTED } from '../http/clients.ts'
 import type { Context } from '../http/context.ts'
@@ -13,9 +13,12 @@ export function retentions(access: Access, { idempotencyWindow }: Config): Reten
   return channel => reserved(channel) ?? access.retentionOf(channel)
 }
 
-/** Follows the other nodes, and announces this one. Does not raise. */
+/**
+ * Follows the other nodes, and announces this one. Raises LogUnavailable if the stored commands, which include
+ * revocations, can't be read in time.
+ */
 export async function openCluster(context: Context): Promise<void> {
-  const { access, clients, control, nodes, presence, questions, usage } = context
+  const { access, clients, config, control, nodes, presence, questions, usage } = context
   control
     .on('revoke', ({ user, before, until }) => access.revoke(user, before, until))
     .on('disconnect', ({ user, client }, { past }) => {
@@ -30,7 +33,13 @@ export async function openCluster(context: Context): Promise<void> {
     presence.open()
   })
   presence.open()
-  await Promise.all([control.open(), nodes.open(), questions.open(), usage.open()])
+  const [loaded] = await Promise.all([
+    control.open(2 * config.logTimeout),
+    nodes.open(),
+    questions.open(),
+    usage.open(),
+  ])
+  if (!loaded) throw new LogUnavailable('the stored commands could not be read in time', 'silent')
 }
 
 /** Closes everything but the server. */

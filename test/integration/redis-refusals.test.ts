@@ -3,6 +3,7 @@
 import { Redis } from 'ioredis'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
+import { CONTROL } from '../../services/broker/control/channels.ts'
 import { explain } from '../../services/node/explain.ts'
 import { start } from '../../services/node/node.ts'
 import { readConfig } from '../../services/config/config.ts'
@@ -67,6 +68,20 @@ t.test('W7: a missing right is reported as such, not as an unavailable Redis', a
   t.match(
     await refusal(t, redis.url),
     /^the log cannot be reached: .*ECONNREFUSED.*; start it, or correct REDIS_URL$/,
+  )
+})
+
+t.test('a node that cannot read the stored revocations does not start', async t => {
+  const redis = await startRedis()
+  const control = new Redis(redis.url)
+  t.teardown(async () => {
+    control.disconnect()
+    await redis.stop()
+  })
+  await control.set(`fw:{${CONTROL}}:m`, 'not a log')
+  t.equal(
+    await refusal(t, redis.url),
+    'the log cannot be used yet: the stored commands could not be read in time',
   )
 })
 

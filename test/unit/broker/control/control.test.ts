@@ -101,7 +101,7 @@ t.test('a command that the feed delivers after a read has returned it is execute
   t.equal(missed(), 0)
 })
 
-t.test('an unavailable log does not delay the start, and is retried', async t => {
+t.test('an unavailable log is reported in time, and retried', async t => {
   const { view } = sharedLog()
   const log = view()
   const warnings: string[] = []
