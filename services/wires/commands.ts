@@ -133,9 +133,15 @@ export class Commands {
     const { connection, outlet } = this.#parts
     // Stops reading from a client that does not read its answers.
     if (++this.#underWay >= MAX_UNDER_WAY || connection.blocked) outlet.pause()
-    void this.#run(parse, fail).then(() => {
-      if (--this.#underWay < MAX_UNDER_WAY / 2 && !connection.blocked) outlet.room?.()
-    })
+    this.#run(parse, fail)
+      .then(() => {
+        if (--this.#underWay < MAX_UNDER_WAY / 2 && !connection.blocked) outlet.room?.()
+      })
+      .catch((error: unknown) => {
+        // The error could not be reported to the client.
+        this.#parts.logger.error({ err: error }, 'a connection failed, and is closed')
+        connection.cut()
+      })
   }
 
   async #run(parse: () => () => Promise<void>, fail: (error: FanwireError) => void): Promise<void> {

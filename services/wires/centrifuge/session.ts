@@ -95,7 +95,11 @@ export class Session {
     if (method === 'connect') {
       if (this.#state !== 'new') return this.#end(BAD_COMMAND, 'the client is already connected')
       this.#state = 'connecting'
-      void this.#connect(command)
+      this.#connect(command).catch((error: unknown) => {
+        // The error could not be reported to the client.
+        this.#parts.logger.error({ err: error }, 'a connection failed, and is closed')
+        connection.cut()
+      })
     } else if (this.#state === 'new') this.#end(BAD_COMMAND, 'the first command must be connect')
     else if (this.#state === 'connecting') this.#waiting.push(command)
     else this.#requests?.take(command)

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { inboxOf } from '../../../services/broker/control/channels.ts'
+import { Connection } from '../../../services/broker/fanout/connection.ts'
 import { draftOf } from '../../../services/broker/control/tail.ts'
 import { startMemoryNode } from '../../contract/node.ts'
 import { rawClient } from '../../support/centrifuge.ts'
@@ -100,6 +101,22 @@ t.test('a reason that is too long for a close frame is shortened', async t => {
   t.equal(code, 3500)
   t.match(String(reason), /漢$/, 'to whole characters')
   t.equal((await closed.get('/healthz')).status, 200, 'the node continues')
+})
+
+t.test('an error that cannot be reported ends the connection, not the node', async t => {
+  const connected = await rawClient(node)
+  const connecting = new WebSocket(`ws://127.0.0.1:${node.port}/connection/websocket`)
+  await once(connecting, 'open')
+  t.intercept(Connection.prototype, 'write', {
+    value() {
+      throw new Error('b00m')
+    },
+  })
+  connected.socket.send('{"id":2,"ping":{}}')
+  t.equal((await connected.end).code, 1006)
+  connecting.send('{"id":1,"connect":{}}')
+  t.equal((await once(connecting, 'close'))[0], 1006)
+  t.equal((await node.get('/healthz')).status, 200)
 })
 
 t.test('commands on a channel that the rules refuse are forbidden', async t => {
