@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import type { FastifyBaseLogger } from 'fastify'
+import { attendedIn } from '../broker/event/names.ts'
 import { type ChannelLog, LogRefused, type RetentionOf } from '../broker/log/log.ts'
 import { MemoryLog } from '../broker/log/memory.ts'
 import type { Config } from '../config/config.ts'
@@ -14,7 +15,9 @@ export async function createLog(
   const { redisUrl: url, redisPrefix: prefix, data: folder, fsync, idempotencyWindow, logTimeout } = config
   if (folder !== undefined) {
     const { FileLog } = await import('../broker/log/file/log.ts')
-    return new FileLog({ folder, fsync, retentionOf, idempotencyWindow, logger })
+    // Members are in the node's memory. After a restart, readers of joins and leaves have to request the members again.
+    const beginsAnew = (channel: string) => attendedIn(channel) !== undefined
+    return new FileLog({ folder, fsync, retentionOf, idempotencyWindow, logger, beginsAnew })
   }
   if (url === undefined) return new MemoryLog({ retentionOf, idempotencyWindow })
   const { RedisLog } = await import('../broker/log/redis/log.ts')

@@ -3,6 +3,7 @@
 import { existsSync, readdirSync, readFileSync, readlinkSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import type { Position } from '../../services/broker/event/position.ts'
 import { FileLog, type FileLogOptions } from '../../services/broker/log/file/log.ts'
 import {
   ALL,
@@ -76,6 +77,32 @@ t.test(
     t.equal((await log.state('a')).count, 3)
   },
 )
+
+t.test('a channel that begins anew has a gap after each restart, and keeps its events', async t => {
+  const more = options(folder(t), { beginsAnew: channel => channel === 'members' })
+  const open = async () => {
+    const log = new FileLog(more)
+    await log.open()
+    return log
+  }
+  const heads = new Map<string, Position>()
+  for (const n of [1, 2, 3]) {
+    const log = await open()
+    for (const channel of ['members', 'news']) {
+      const head = heads.get(channel)
+      if (head !== undefined) {
+        const { gap } = await log.read(channel, head, ALL)
+        t.equal(gap !== undefined, channel === 'members', `${channel}, restart ${n - 1}`)
+      }
+      heads.set(channel, await append(log, channel, [draft(n)]))
+    }
+    await log.close()
+    await (await open()).close()
+  }
+  const log = await open()
+  t.teardown(() => log.close())
+  t.equal((await log.state('members')).count, 3)
+})
 
 t.test('channels without a record are dropped once nobody follows them', async t => {
   // A channel's first event is not older than the time at which the channel was opened: if the clock goes back, that

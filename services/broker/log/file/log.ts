@@ -51,6 +51,8 @@ export interface FileLogOptions {
   /** How long an idempotency key is remembered, ms. */
   readonly idempotencyWindow: number
   readonly logger: Logger
+  /** Whether the channel begins an epoch with each start, since its events are about what a restart loses. */
+  readonly beginsAnew?: (channel: string) => boolean
   /** The clock, ms since 1970; for tests. */
   readonly now?: () => number
   /** Size at which a segment is sealed; for tests. */
@@ -205,7 +207,7 @@ export class FileLog implements ChannelLog {
   }
 
   async #restore(): Promise<void> {
-    const { retentionOf, idempotencyWindow, fsync, logger } = this.#options
+    const { retentionOf, idempotencyWindow, fsync, logger, beginsAnew } = this.#options
     const { segmentBytes = SEGMENT_BYTES, upkeepEvery: every } = this.#options
     const now = this.#now
     const folder = this.#folder
@@ -233,6 +235,8 @@ export class FileLog implements ChannelLog {
       await writer.beginEpoch(epoch)
       for (const channel of channels.values()) channel.begin(epoch)
     }
+    // The next record of such a channel stores its epoch. Without one, no event is in that epoch.
+    for (const channel of channels.values()) if (beginsAnew?.(channel.name)) channel.begin(randomEpoch())
     seal()
     this.#upkeep = new Upkeep({
       folder,
