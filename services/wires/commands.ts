@@ -98,6 +98,8 @@ export class Commands {
   readonly #parts: CommandParts
   readonly #buckets: ConnectionBuckets = {}
   #turn: Promise<void>
+  /** The verification of a channel's token, before which its subscribe has no turn. */
+  readonly #verifying = new Map<string, Promise<void>>()
   /** Settles when the last event on which a hook decided is published. */
   #published: Promise<void> | undefined
   #underWay = 0
@@ -216,8 +218,11 @@ export class Commands {
     if (start === undefined) {
       throw new FanwireError('FW_BAD_CURSOR', `the cursor of one channel is ${CURSOR_RULE}`)
     }
-    if (token !== undefined && (await this.#takeChannelToken(token, name, cursor === undefined, respond)))
-      return
+    if (token !== undefined) {
+      const taken = this.#takeChannelToken(token, name, cursor === undefined, respond)
+      this.#remember(name, taken.then(ignore, ignore))
+      if (await taken) return
+    }
     const asked = this.#ask(readWishes([name], [start]))
     const release = this.#openAhead(name, start)
     try {
@@ -231,6 +236,13 @@ export class Commands {
     } finally {
       release()
     }
+  }
+
+  #remember(name: string, verified: Promise<void>): void {
+    this.#verifying.set(name, verified)
+    void verified.then(() => {
+      if (this.#verifying.get(name) === verified) this.#verifying.delete(name)
+    })
   }
 
   /** Returns true if the token is for a channel that the client already reads, which then continues. */
@@ -354,6 +366,8 @@ export class Commands {
   /** Unsubscribes from a channel. Raises FW_BAD_CHANNEL, FW_NOT_SUBSCRIBED. */
   async unsubscribe(channel: unknown, respond: Respond): Promise<void> {
     const name = checkedReadable(channel)
+    const verifying = this.#verifying.get(name)
+    if (verifying !== undefined) await verifying
     await this.#inTurn(async () => this.#leave(name, respond))
   }
 

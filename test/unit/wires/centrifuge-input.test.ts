@@ -119,6 +119,16 @@ t.test('an error that cannot be reported ends the connection, not the node', asy
   t.equal((await node.get('/healthz')).status, 200)
 })
 
+t.test('an unsubscribe takes back a subscribe with a token that was sent before it', async t => {
+  const { ask, socket } = await rawClient(closed, { token: world.token({ caps: undefined }) })
+  const channel = 'room:token'
+  const token = world.token({ caps: undefined, channel, allow: ['sub'] })
+  socket.send(JSON.stringify({ id: 2, subscribe: { channel, token } }))
+  t.strictSame(await ask(JSON.stringify({ id: 3, unsubscribe: { channel } })), { id: 3, unsubscribe: {} })
+  const again = await ask(JSON.stringify({ id: 4, subscribe: { channel, token } }))
+  t.equal(again.error, undefined, 'it is not subscribed any more')
+})
+
 t.test('commands on a channel that the rules refuse are forbidden', async t => {
   const { ask } = await rawClient(closed, { token: world.token() })
   const channel = 'inbox:bob'
