@@ -44,6 +44,8 @@ export class PusherClient {
   readonly #parts: PusherClientParts
   readonly #commands: Commands
   readonly #members: Members
+  /** The last subscribe or unsubscribe in progress of each presence channel. */
+  readonly #orders = new Map<string, Promise<void>>()
   #clientEvents: Bucket | undefined
   #self: Self | undefined
   /** The position of the user's channel at sign-in, with which its subscription begins. */
@@ -120,7 +122,7 @@ export class PusherClient {
     if (cursor !== undefined) this.#parts.connection.framing = pusherCursorFraming
     const start = cursor || (kind.cache ? 'last:1' : kind.user === undefined ? undefined : this.#signedInAt)
     const options = start === undefined ? {} : { cursor: start }
-    if (self !== undefined) return this.#join(channel, self, kind, options)
+    if (self !== undefined) return this.#inOrder(channel, () => this.#join(channel, self, kind, options))
     await this.#begin(channel, kind, options, '{}')
     if (kind.user !== undefined) this.#signedInAt = undefined
   }
@@ -196,12 +198,31 @@ export class PusherClient {
     if (cache && head === begin) this.#commands.write(cacheMiss(channel))
   }
 
+  /** Runs subscribes and unsubscribes of one presence channel one after another. */
+  #inOrder(channel: string, act: () => Promise<void>): Promise<void> {
+    const { connection } = this.#parts
+    const done = (this.#orders.get(channel) ?? Promise.resolve()).then(async () => {
+      if (!connection.ended) await act()
+    })
+    const settled = done.catch(() => {})
+    this.#orders.set(channel, settled)
+    void settled.then(() => {
+      if (this.#orders.get(channel) === settled) this.#orders.delete(channel)
+    })
+    return done
+  }
+
   #reads(channel: string): boolean {
     return this.#parts.connection.readerOf(channel) !== undefined
   }
 
   async #unsubscribe({ channel: name }: Data): Promise<void> {
     const channel = checkedChannel(name)
+    if (kindOf(channel).presence) return this.#inOrder(channel, () => this.#leave(channel))
+    await this.#commands.unsubscribe(channel, () => {})
+  }
+
+  async #leave(channel: string): Promise<void> {
     await this.#commands.unsubscribe(channel, () => {})
     if (this.#reads(presenceOf(channel))) await this.#commands.unsubscribe(presenceOf(channel), () => {})
   }

@@ -175,6 +175,27 @@ t.test('an invalid subscription is rejected with a subscription error', async t 
   client.socket.close()
 })
 
+t.test('an unsubscribe takes back a subscribe to a presence channel that was sent before it', async t => {
+  const client = await open()
+  const id = String((await client.next('pusher:connection_established'))?.data.socket_id)
+  const channel = 'presence-brief'
+  const subscribe = {
+    event: 'pusher:subscribe',
+    data: { channel, ...server.authorizeChannel(id, channel, { user_id: 'ann' }) },
+  }
+  const unsubscribe = { event: 'pusher:unsubscribe', data: { channel } }
+  for (const each of [subscribe, unsubscribe, subscribe, unsubscribe]) client.send(each)
+  const count = (event: string) => client.received.filter(each => each.event === event).length
+  await until('both are answered', () => count('pusher_internal:subscription_succeeded') === 2)
+  await until('it has left', async () => {
+    const state = (await (await server.get({ path: `/channels/${channel}` })).json()) as { occupied: boolean }
+    return !state.occupied
+  })
+  t.equal(count('pusher:error'), 0)
+  t.equal(count('pusher:subscription_error'), 0)
+  client.socket.close()
+})
+
 t.test('client events need the rule, a subscription, and a signed channel', async t => {
   const { client, received } = connect('ann')
   await subscribed(client, 'open')
