@@ -98,8 +98,8 @@ export class Commands {
   readonly #parts: CommandParts
   readonly #buckets: ConnectionBuckets = {}
   #turn: Promise<void>
-  /** The verification of a channel's token, before which its subscribe has no turn. */
-  readonly #verifying = new Map<string, Promise<void>>()
+  /** The verification of channels' tokens, before which their subscribes have no turn. Most connections have none. */
+  #verifying: Map<string, Promise<void>> | undefined
   /** Settles when the last event on which a hook decided is published. */
   #published: Promise<void> | undefined
   #underWay = 0
@@ -239,9 +239,10 @@ export class Commands {
   }
 
   #remember(name: string, verified: Promise<void>): void {
-    this.#verifying.set(name, verified)
+    const verifying = (this.#verifying ??= new Map())
+    verifying.set(name, verified)
     void verified.then(() => {
-      if (this.#verifying.get(name) === verified) this.#verifying.delete(name)
+      if (verifying.get(name) === verified) verifying.delete(name)
     })
   }
 
@@ -366,7 +367,7 @@ export class Commands {
   /** Unsubscribes from a channel. Raises FW_BAD_CHANNEL, FW_NOT_SUBSCRIBED. */
   async unsubscribe(channel: unknown, respond: Respond): Promise<void> {
     const name = checkedReadable(channel)
-    const verifying = this.#verifying.get(name)
+    const verifying = this.#verifying?.get(name)
     if (verifying !== undefined) await verifying
     await this.#inTurn(async () => this.#leave(name, respond))
   }
