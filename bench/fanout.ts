@@ -157,11 +157,12 @@ async function main(): Promise<void> {
   for (const each of wanted) {
     await mkdir(TRIALS, { recursive: true })
     const profile = values.profile ? await mkdtemp(join(TRIALS, `profile-${each.name}-`)) : undefined
+    const profileOf = (label: string) => profile && join(profile, encodeURIComponent(label))
     const progress = (text: string) => say(`${each.name}  ${text}`)
     const result = await measure(each, able, runs, {
       quick: values.quick,
       barsOnly: values.bars,
-      profileOf: label => profile && join(profile, encodeURIComponent(label)),
+      profileOf,
       progress,
     })
     measured.push(result)
@@ -169,8 +170,10 @@ async function main(): Promise<void> {
     if (profile !== undefined) {
       process.stdout.write(`${profile}\n${(await hottest(profile)).join('\n')}\n\n`)
       for (const { peer, variant = '', notes } of result.rows) {
-        if (peer !== 'fanwire' || notes.some(note => note.startsWith('failed'))) continue
-        shares.set(`${each.name}: ${variant}`, await parts(join(profile, encodeURIComponent(variant))))
+        const folder = profileOf(variant)
+        if (peer !== 'fanwire' || folder === undefined || notes.some(note => note.startsWith('failed')))
+          continue
+        shares.set(`${each.name}: ${variant}`, await parts(folder))
       }
     }
     await write(out, { ...about, cases: measured })
