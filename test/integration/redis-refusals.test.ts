@@ -30,6 +30,17 @@ async function refusal(t: Test, url: string): Promise<string> {
   return said
 }
 
+/** A Redis, and a client of it, until the test ends. */
+async function redisAndClient(t: Test) {
+  const redis = await startRedis()
+  const control = new Redis(redis.url)
+  t.teardown(async () => {
+    control.disconnect()
+    await redis.stop()
+  })
+  return { redis, control }
+}
+
 t.test('W7: unexpected and missing TLS are reported as such', async t => {
   const plain = await startRedis()
   const secure = await startRedis({ tls: makeCertificate() })
@@ -45,12 +56,7 @@ t.test('W7: unexpected and missing TLS are reported as such', async t => {
 })
 
 t.test('W7: a missing right is reported as such, not as an unavailable Redis', async t => {
-  const redis = await startRedis()
-  const control = new Redis(redis.url)
-  t.teardown(async () => {
-    control.disconnect()
-    await redis.stop()
-  })
+  const { redis, control } = await redisAndClient(t)
   for (const [rules, message] of [
     ['~* &* +@all -info', /this user may not run INFO/],
     ['~* &* +@all -script', /this user may not run SCRIPT LOAD/],
@@ -72,12 +78,7 @@ t.test('W7: a missing right is reported as such, not as an unavailable Redis', a
 })
 
 t.test('a node that cannot read the stored revocations does not start', async t => {
-  const redis = await startRedis()
-  const control = new Redis(redis.url)
-  t.teardown(async () => {
-    control.disconnect()
-    await redis.stop()
-  })
+  const { redis, control } = await redisAndClient(t)
   await control.set(`fw:{${CONTROL}}:m`, 'not a log')
   t.equal(
     await refusal(t, redis.url),
