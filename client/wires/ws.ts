@@ -148,7 +148,8 @@ export const openWs: OpenLink = (env, events) => {
   /** Subscribes anew to a channel that the connection lost: the node says whether the client may still read it. */
   const again = (channel: string) => {
     const source = live.get(channel)
-    if (!live.delete(channel) || source === undefined) return
+    if (source === undefined) return
+    live.delete(channel)
     subscribe(source)
   }
 
