@@ -477,7 +477,10 @@ export class Access extends EventEmitter<AccessEvents> {
   isCurrent(identity: Identity, now = Date.now()): boolean {
     const { connectionEndsAt = Infinity } = identity
     if (connectionEndsAt * 1000 <= now || this.isRevoked(identity)) return false
-    return this.withoutLapsed(identity, now).lapsed === undefined
+    return identity.grants.every(
+      ({ channelToken }) =>
+        channelToken === undefined || this.#lapseOf(identity.user, channelToken, now) === undefined,
+    )
   }
 
   /** Raises FW_UNAUTHORIZED if an identity that was accepted before is no longer valid. */
