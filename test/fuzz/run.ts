@@ -3,6 +3,7 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { WebSocket } from 'ws'
+import { COLLECT, COLLECTABLE } from '../../bench/processes/garbage.ts'
 import { residentOf } from '../../bench/processes/proc.ts'
 import { BadFileError } from '../../services/broker/files/bad-file.ts'
 import { parseRules } from '../../services/broker/rules/parse.ts'
@@ -26,7 +27,10 @@ export interface FuzzResult {
   readonly lines: number
   /** Number of responses, by kind of input and status or code. */
   readonly answers: ReadonlyMap<string, number>
-  /** Median resident bytes right after the warm-up, and at the end, over spans of the same length. */
+  /**
+   * Median resident bytes right after the warm-up, and at the end, over spans of the same length. Sampled after garbage
+   * collections.
+   */
   readonly warm: number
   readonly end: number
 }
@@ -42,7 +46,9 @@ const WARM_UP = 0.3
 /** The share of the inputs over which each median is taken. */
 const PART = 0.2
 /** Number of inputs between two samples of the node's memory. */
-const LOOK_EVERY = 100
+const LOOK_EVERY = 1000
+/** Number of inputs from a garbage collection to a sample: V8 collects late, so garbage would look like growth. */
+const COLLECTED_AFTER = 50
 /** Number of inputs after which the node's rules file is replaced by another one, valid or not. */
 const RULES_EVERY = 500
 /** Number of failures after which the run stops. */
@@ -65,7 +71,7 @@ class Fuzz {
 
   async run(): Promise<FuzzResult> {
     const { built, inputs, say } = this.#options
-    const node = await startNode({ env: this.#env(), built })
+    const node = await startNode({ env: this.#env(), flags: COLLECTABLE, built })
     try {
       await Promise.all(Array.from({ length: AT_ONCE }, () => this.#lane(node)))
       await this.#lookAt(node)
@@ -123,7 +129,8 @@ class Fuzz {
       if (n % RULES_EVERY === 0)
         this.#world.writeRules(input.kind === 'rules' ? input.text : `${RULES}\n# ${n}`)
       if (n % 1000 === 0) this.#readLog(node)
-      if (n % LOOK_EVERY === 0) this.#resident.push(residentOf([node.pid]))
+      if (n % LOOK_EVERY === 0) process.kill(node.pid, COLLECT)
+      if (n % LOOK_EVERY === COLLECTED_AFTER) this.#resident.push(residentOf([node.pid]))
       if (n % 10_000 === 0) say(`${n} inputs, ${Math.round(residentOf([node.pid]) / 2 ** 20)} MiB`)
     }
     for (const talk of Object.values(talks)) talk.close()

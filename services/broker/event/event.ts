@@ -3,6 +3,7 @@
 import { isUtf8 } from 'node:buffer'
 import { withoutMark } from './json-spans.ts'
 import type { Position } from './position.ts'
+import { allocateRetained } from './slabs.ts'
 import { printTags, type Tags } from './tags.ts'
 
 /** A publisher's event; the log adds position and time. */
@@ -135,7 +136,8 @@ export function encodeEvent(head: EventHead, data: Uint8Array): LogEvent {
     (kind === 'erased' ? ',"erased":true' : '') +
     (encoding === undefined ? ',"data":' : `,"encoding":"${encoding}","data":`)
   const dataStart = before.length
-  const json = Buffer.allocUnsafe(dataStart + data.length + 1)
+  const length = dataStart + data.length + 1
+  const json = kind === 'transient' ? Buffer.allocUnsafe(length) : allocateRetained(length)
   json.write(before, 0, 'latin1')
   json.set(data, dataStart)
   json[json.length - 1] = 0x7d

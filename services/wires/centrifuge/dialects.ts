@@ -3,6 +3,7 @@
 import type { LogEvent } from '../../broker/event/event.ts'
 import { madeOnce } from '../../broker/event/made-once.ts'
 import { attendedIn } from '../../broker/event/names.ts'
+import { concatRetained } from '../../broker/event/slabs.ts'
 import type { CloseReason, Framing } from '../../broker/fanout/framing.ts'
 import { allocateChunk, dataOf as dataOfChunk, LAST_CHUNK } from '../../http/chunks.ts'
 import { BINARY, TEXT, wsHeaderSize, writeWsHeader } from '../ws-frames.ts'
@@ -64,7 +65,7 @@ export interface SharedEncoding extends Encoding {
 
 export function shared(encoding: Encoding): SharedEncoding {
   const event = madeOnce(MAX_KEPT_BYTES, (event): Uint8Array => {
-    if (isPublication(event)) return Buffer.concat(encoding.publication(event))
+    if (isPublication(event)) return concatRetained(encoding.publication(event))
     const other = otherPushOf(event)
     return other === undefined ? NOTHING : encoding.push(other)
   })
