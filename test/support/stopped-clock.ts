@@ -16,9 +16,12 @@ export function stopClock(t: Test): { forward(ms: number): void } {
   }
 }
 
-/** Stops `performance.now` in this process until the end of the test. `forward` moves it, in ms. */
+/**
+ * Stops `performance.now` in this process until the end of the test, at the next whole second. `forward` moves it, in ms.
+ * (If it went back, whatever waits in the process meanwhile, such as a probe of the log, would seem to take very long.)
+ */
 export function stopPerformanceNow(t: Pick<Test, 'teardown'>): { forward(ms: number): void } {
-  let now = 0
+  let now = Math.ceil(performance.now() / 1000) * 1000
   const clock = mock.method(performance, 'now', () => now)
   t.teardown(() => clock.mock.restore())
   return {

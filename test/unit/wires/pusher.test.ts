@@ -38,7 +38,8 @@ t.teardown(async () => {
 const events = (received: readonly Message[], name: string) =>
   received.filter(({ event }) => event === name).map(({ data }) => data)
 const read = async (channel: string) => {
-  const { body } = await node.get(`/v1/poll?cursor=earliest&channel=${encodeURIComponent(channel)}`)
+  const { status, body } = await node.get(`/v1/poll?cursor=earliest&channel=${encodeURIComponent(channel)}`)
+  if (status !== 200) throw new Error(`${status} ${body}`)
   return (JSON.parse(body) as { events: { type?: string; data: unknown; tags?: object }[] }).events
 }
 
