@@ -3,6 +3,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Part } from '../../infra/local/topology.ts'
+import { COLLECT } from '../../bench/processes/garbage.ts'
 import { residentOf } from '../../bench/processes/proc.ts'
 import { faults } from './faults.ts'
 import type { Load } from './load.ts'
@@ -12,7 +13,9 @@ import type { SingleWorld } from './world.ts'
 /** Ms between two faults: `least`, and a random part of `more`. */
 const BETWEEN = { least: 2000, more: 4000 }
 /** Ms between two samples of the memory of an edge. */
-const LOOK_MS = 2000
+const LOOK_MS = 10_000
+/** Ms from a garbage collection to a sample: V8 collects late, so garbage would look like growth. */
+const COLLECTED_AFTER_MS = 1000
 /** How long the memory of an edge grows after its start, while it warms up, ms. */
 const WARM_UP_MS = 60_000
 /** Allowed relative growth of the median memory from the first third after the warm-up to the last. */
@@ -60,7 +63,10 @@ async function manyFaults(minutes: number, world: SingleWorld, load: Load): Prom
 /** Starts sampling the resident memory of an edge. */
 function watch(edge: Part): { stop(): void; judge(): string } {
   const looks: number[] = []
-  const timer = setInterval(() => looks.push(residentOf([edge.pid])), LOOK_MS)
+  const timer = setInterval(() => {
+    process.kill(edge.pid, COLLECT)
+    setTimeout(() => looks.push(residentOf([edge.pid])), COLLECTED_AFTER_MS)
+  }, LOOK_MS)
   return {
     stop: () => clearInterval(timer),
     judge() {

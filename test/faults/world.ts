@@ -1,6 +1,7 @@
 // The cluster for the faults: Redis, two writers, three edges, nginx and HAProxy, each a separate process.
 
 import { Redis } from 'ioredis'
+import { COLLECTABLE } from '../../bench/processes/garbage.ts'
 import { freePort } from '../../infra/local/ports.ts'
 import { type Part, startTopology, type Topology } from '../../infra/local/topology.ts'
 import { get } from '../support/footprint.ts'
@@ -63,6 +64,7 @@ const SETTINGS = {
   FANWIRE_HISTORY_EVENTS: '3000',
   FANWIRE_SOCKET_IO: '1',
   FANWIRE_CENTRIFUGE: '1',
+  NODE_OPTIONS: COLLECTABLE.join(' '),
 }
 const EDGES = ['edge-1', 'edge-2', 'edge-3']
 
