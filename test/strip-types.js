@@ -14,7 +14,7 @@ const TAP = '_TAPJS_PROCESSINFO_'
 /**
  * With this module, tap follows every promise and callback of a process, to know which test an uncaught error belongs to.
  * That takes a tenth of the CPU, also in the nodes that run in the process. Without it, an uncaught error ends its file,
- * which then fails.
+ * which then fails. (tap's plugin for mocks would load that module before this file: package.json turns it off.)
  */
 const FOLLOWING = '/async-hook-domain/'
 const FOLLOWS_NOTHING = {

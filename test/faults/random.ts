@@ -64,7 +64,7 @@ async function manyFaults(minutes: number, world: SingleWorld, load: Load): Prom
 function watch(edge: Part): { stop(): void; judge(): string } {
   const looks: number[] = []
   const timer = setInterval(() => {
-    process.kill(edge.pid, COLLECT)
+    edge.signal(COLLECT)
     setTimeout(() => looks.push(residentOf([edge.pid])), COLLECTED_AFTER_MS)
   }, LOOK_MS)
   return {

@@ -22,18 +22,15 @@ import { sseFraming } from '../../../services/wires/sse/framing.ts'
 import { wsDeflateFraming } from '../../../services/wires/ws/deflate.ts'
 import { wsFraming } from '../../../services/wires/ws/framing.ts'
 import { wsFrame, wsText } from '../../../services/wires/ws-frames.ts'
-import { encodeEvent, type LogEvent } from '../../../services/broker/event/event.ts'
 import { presenceOf } from '../../../services/broker/event/names.ts'
 import { readChunks } from '../../contract/chunks.ts'
 import { type SseBlock, SseParser } from '../../contract/clients.ts'
+import { eventOf } from '../../support/events.ts'
 
 const streamFraming = ndjsonFraming('stream')
 
-function eventOf(offset: number, data: string, type?: string): LogEvent {
-  const time = 1790000000000 + offset
-  const head = { channel: 'c', epoch: 'e1', offset, time, type, encoding: undefined, low: false }
-  return encodeEvent(head, Buffer.from(data))
-}
+const typed = (offset: number, data: string, type?: string) =>
+  eventOf({ offset, time: 1790000000000 + offset, type }, data)
 
 /** The parser and the inflater of the ws library, which its types omit. */
 const { Receiver, PerMessageDeflate } = library as unknown as {
@@ -56,7 +53,7 @@ async function receive(bytes: Buffer, extensions = {}): Promise<string[]> {
 }
 
 const DATA = ['1', '"\u2028 ł 🙂"', '"a\\nb"', `"${'x'.repeat(300)}"`, `"${'x'.repeat(70_000)}"`, 'null']
-const EVENTS = DATA.map((data, i) => eventOf(i + 1, data, i % 2 === 0 ? undefined : 'post'))
+const EVENTS = DATA.map((data, i) => typed(i + 1, data, i % 2 === 0 ? undefined : 'post'))
 const TEXTS = EVENTS.map(event => event.json.toString())
 const GAP = { from: { epoch: 'e1', offset: 3 }, to: { epoch: 'e2', offset: 7 } }
 
@@ -105,8 +102,8 @@ t.test('a compressed WebSocket stretch is one message per event, each compressed
   const inflater = new PerMessageDeflate({})
   inflater.accept([{ server_no_context_takeover: [true] }])
   const extensions = { 'permessage-deflate': inflater }
-  const noise = eventOf(7, `"${randomBytes(3 * 2 ** 20).toString('base64')}"`)
-  const events = [...EVENTS, noise, eventOf(8, `"${'ł🙂'.repeat(50_000)}"`)]
+  const noise = typed(7, `"${randomBytes(3 * 2 ** 20).toString('base64')}"`)
+  const events = [...EVENTS, noise, typed(8, `"${'ł🙂'.repeat(50_000)}"`)]
   const texts = events.map(event => event.json.toString())
   for (const threshold of [1, 200, 100_000]) {
     const framing = wsDeflateFraming(threshold)
@@ -127,7 +124,7 @@ t.test('a compressed WebSocket stretch is one message per event, each compressed
 })
 
 t.test('a Socket.IO stretch is one packet per event, over both transports', async t => {
-  const events = [...EVENTS, eventOf(7, '7', 'connect_error'), eventOf(8, '8', 'message')]
+  const events = [...EVENTS, typed(7, '7', 'connect_error'), typed(8, '8', 'message')]
   const packets = events.map(({ json, type }) => `42["${type === 'post' ? type : 'message'}",${json}]`)
   t.strictSame(await receive(socketIoFraming.stretch(events, 0, events.length)), packets)
   t.strictSame(await receive(socketIoFraming.stretch(events, 2, 4)), packets.slice(2, 4))

@@ -1,28 +1,18 @@
 // Each form of an event is made once, and the memory of all forms is bounded.
 
 import t from 'tap'
-import { encodeEvent, type LogEvent } from '../../../../services/broker/event/event.ts'
+import type { LogEvent } from '../../../../services/broker/event/event.ts'
 import { madeOnce } from '../../../../services/broker/event/made-once.ts'
 import {
   jsonInMessages,
   jsonInSse,
   pushesInMessages,
 } from '../../../../services/wires/centrifuge/dialects.ts'
+import { eventOf } from '../../../support/events.ts'
 
 const KB = 1024
 
-function eventOf(offset: number, size: number): LogEvent {
-  const head = {
-    channel: 'c',
-    epoch: 'e1',
-    offset,
-    time: 1,
-    type: undefined,
-    encoding: undefined,
-    low: false,
-  }
-  return encodeEvent(head, Buffer.from(`"${'x'.repeat(size)}"`))
-}
+const sized = (offset: number, size: number) => eventOf({ offset }, `"${'x'.repeat(size)}"`)
 
 t.test('a form is made once per event, and the cache is bounded', async t => {
   const made: number[] = []
@@ -30,7 +20,7 @@ t.test('a form is made once per event, and the cache is bounded', async t => {
     made.push(offset)
     return { offset }
   })
-  const events = [1, 2, 3, 4].map(offset => eventOf(offset, 3 * KB))
+  const events = [1, 2, 3, 4].map(offset => sized(offset, 3 * KB))
   for (const event of events.slice(0, 3)) of(event)
   t.equal(of(events[0] as LogEvent), of(events[0] as LogEvent))
   t.strictSame(made, [1, 2, 3])
@@ -41,14 +31,14 @@ t.test('a form is made once per event, and the cache is bounded', async t => {
 })
 
 t.test('Centrifuge: an event is encoded once for all transports, and the encodings are bounded', async t => {
-  const event = eventOf(1, 10)
+  const event = sized(1, 10)
   const stretch = ({ framing }: typeof jsonInMessages) => framing.stretch([event], 0, 1).toString()
   const first = stretch(jsonInMessages)
   event.json.fill('y', event.dataStart + 1, event.json.length - 2)
   t.equal(stretch(jsonInMessages), first)
   t.match(stretch(jsonInSse.plain), 'xxxxxxxxxx', 'the same encoding in another transport')
   t.match(stretch(pushesInMessages), 'yyyyyyyyyy', 'another encoding')
-  const many = Array.from({ length: 50 }, (_, i) => eventOf(i, 100 * KB))
+  const many = Array.from({ length: 50 }, (_, i) => sized(i, 100 * KB))
   jsonInMessages.framing.stretch(many, 0, many.length)
   t.match(stretch(jsonInMessages), 'yyyyyyyyyy', 'dropped after 4 MiB of other events')
 })

@@ -3,13 +3,12 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { Recent } from '../../../../services/broker/fanout/recent.ts'
-import { encodeEvent, type LogEvent } from '../../../../services/broker/event/event.ts'
+import type { LogEvent } from '../../../../services/broker/event/event.ts'
 import type { Retention } from '../../../../services/broker/log/log.ts'
+import { eventOf } from '../../../support/events.ts'
 
-function eventOf(epoch: string, offset: number, time: number, bytes: number): LogEvent {
-  const head = { channel: 'a', epoch, offset, time, type: undefined, encoding: undefined, low: false }
-  return encodeEvent(head, Buffer.alloc(bytes))
-}
+const filled = (epoch: string, offset: number, time: number, bytes: number) =>
+  eventOf({ epoch, offset, time }, Buffer.alloc(bytes))
 
 /** The behaviour of `Recent`, implemented with a plain array. */
 class Model {
@@ -55,7 +54,7 @@ type Step = (recent: Recent, model: Model, clock: { now: number }, retention: Re
 const push = fc
   .array(fc.nat(300), { minLength: 1, maxLength: 8 })
   .map<Step>(sizes => (recent, model, clock) => {
-    const events = sizes.map((size, i) => eventOf(model.epoch, model.head + 1 + i, clock.now, size))
+    const events = sizes.map((size, i) => filled(model.epoch, model.head + 1 + i, clock.now, size))
     recent.push(events)
     model.push(events)
   })
@@ -66,7 +65,7 @@ const prepend = fc
     const first = Math.max(1, model.floor - before)
     const epoch = foreign ? 'zz' : model.epoch
     const events = Array.from({ length: Math.min(count, model.head - first + 1) }, (_, i) =>
-      eventOf(epoch, first + i, clock.now - 5, 20),
+      filled(epoch, first + i, clock.now - 5, 20),
     )
     recent.prepend(events)
     model.prepend(events)
@@ -144,7 +143,7 @@ t.test('dropped events are released, and compaction changes nothing', async t =>
   const recent = new Recent(() => ({ events: 100, age: 1e9, bytes: 1e9 }))
   recent.reset({ epoch: 'a', offset: 0 })
   for (let offset = 1; offset <= 5000; offset++) {
-    recent.push([eventOf('a', offset, 0, 1)])
+    recent.push([filled('a', offset, 0, 1)])
     recent.trim(0)
     const { first, list } = recent
     if (list.slice(0, first).some(gone => gone.epoch === 'a')) t.fail(`a dropped event is held at ${offset}`)

@@ -3,7 +3,7 @@
 
 import fc from 'fast-check'
 import t from 'tap'
-import { encodeEvent, type LogEvent } from '../../../../services/broker/event/event.ts'
+import type { LogEvent } from '../../../../services/broker/event/event.ts'
 import {
   beginEpoch,
   floorOf,
@@ -19,21 +19,9 @@ import { placeBackwards } from '../../../../services/broker/log/backwards.ts'
 import type { Page } from '../../../../services/broker/log/log.ts'
 import type { Gap, Position, Start } from '../../../../services/broker/event/position.ts'
 import { isSince, printPosition } from '../../../../services/broker/event/position.ts'
+import { eventOf } from '../../../support/events.ts'
 
 const timeOf = (offset: number) => Math.floor(offset / 2) * 10
-
-function event(epoch: string, offset: number): LogEvent {
-  const head = {
-    channel: 'a',
-    epoch,
-    offset,
-    time: timeOf(offset),
-    type: undefined,
-    encoding: undefined,
-    low: false,
-  }
-  return encodeEvent(head, Buffer.from('{}'))
-}
 
 /** The model: a log without Redis. Epochs are named e0, e1, …, so that positions are ordered. */
 class World {
@@ -50,7 +38,7 @@ class World {
     for (let i = 0; i < count; i++) {
       const head = this.history.head + 1
       this.history = { ...this.history, head }
-      const added = event(this.history.epoch, head)
+      const added = eventOf({ epoch: this.history.epoch, offset: head, time: timeOf(head) }, '{}')
       this.held.set(head, added)
       this.acknowledged.push(added)
       this.positions.push(headOf(this.history))
