@@ -12,9 +12,13 @@ export function wsText(text: string): Buffer {
   return wsFrame(TEXT, Buffer.from(text))
 }
 
-/** A frame. */
-export function wsFrame(opcode: number, payload: Uint8Array): Buffer {
-  const bytes = Buffer.allocUnsafe(wsHeaderSize(payload.length) + payload.length)
+/** A frame, in memory from `allocate`. */
+export function wsFrame(
+  opcode: number,
+  payload: Uint8Array,
+  allocate: (length: number) => Buffer = Buffer.allocUnsafe,
+): Buffer {
+  const bytes = allocate(wsHeaderSize(payload.length) + payload.length)
   bytes.set(payload, writeWsHeader(bytes, 0, opcode, payload.length))
   return bytes
 }

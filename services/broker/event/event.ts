@@ -162,7 +162,9 @@ const END = 'end'
 
 function encodeEnd({ channel, epoch, offset, time }: EventHead): LogEvent {
   const before = '{"end":'
-  const json = Buffer.from(`${before}{"channel":"${channel}","id":"${epoch}-${offset}"}}`)
+  const text = `${before}{"channel":"${channel}","id":"${epoch}-${offset}"}}`
+  const json = allocateRetained(text.length)
+  json.write(text, 'latin1')
   const dataStart = before.length
   return {
     channel,

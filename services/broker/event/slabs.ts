@@ -1,6 +1,6 @@
 // Memory for the bytes of events. Node's pool of Buffers is shared with everything else: an event that is retained for
-// long would keep 8 KiB there of which the rest is garbage. Here, events have only other events and
-// their forms beside them.
+// long would keep 8 KiB there, the rest of which is garbage. Here, events have only other events and their forms beside
+// them.
 
 const SLAB_BYTES = 8192
 

@@ -67,7 +67,7 @@ export function shared(encoding: Encoding): SharedEncoding {
   const event = madeOnce(MAX_KEPT_BYTES, (event): Uint8Array => {
     if (isPublication(event)) return concatRetained(encoding.publication(event))
     const other = otherPushOf(event)
-    return other === undefined ? NOTHING : encoding.push(other)
+    return other === undefined ? NOTHING : concatRetained([encoding.push(other)])
   })
   return { ...encoding, event }
 }

@@ -4,7 +4,7 @@
 import { constants, deflateRawSync } from 'node:zlib'
 import type { LogEvent } from '../../broker/event/event.ts'
 import { madeOnce } from '../../broker/event/made-once.ts'
-import { concatRetained } from '../../broker/event/slabs.ts'
+import { allocateRetained } from '../../broker/event/slabs.ts'
 import type { Framing } from '../../broker/fanout/framing.ts'
 import { TEXT, wsFrame } from '../ws-frames.ts'
 import { wsFraming } from './framing.ts'
@@ -24,9 +24,9 @@ const MAX_KEPT_BYTES = 8 * 1024 * 1024
 export function wsDeflateFraming(threshold: number): Framing {
   const compressed = madeOnce(MAX_KEPT_BYTES, ({ json }) => {
     const deflated = deflateRawSync(json, OPTIONS).subarray(0, -TRAILER_LENGTH)
-    return concatRetained([
-      deflated.length < json.length ? wsFrame(RSV1 | TEXT, deflated) : wsFrame(TEXT, json),
-    ])
+    return deflated.length < json.length
+      ? wsFrame(RSV1 | TEXT, deflated, allocateRetained)
+      : wsFrame(TEXT, json, allocateRetained)
   })
   const frameOf = (event: LogEvent): Buffer => {
     const { json } = event

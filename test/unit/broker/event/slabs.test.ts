@@ -1,28 +1,11 @@
 // Retained events do not hold other memory.
 
 import t from 'tap'
-import {
-  encodeEvent,
-  type EventHead,
-  type LogEvent,
-  transientOf,
-} from '../../../../services/broker/event/event.ts'
+import { endAt, type LogEvent, transientOf } from '../../../../services/broker/event/event.ts'
 import { allocateRetained, concatRetained } from '../../../../services/broker/event/slabs.ts'
+import { eventOf } from '../../../support/events.ts'
 
 const KIB = 1024
-
-function eventOf(offset: number, data: Buffer): LogEvent {
-  const head: EventHead = {
-    channel: 'c',
-    epoch: 'e1',
-    offset,
-    time: 1,
-    type: undefined,
-    encoding: undefined,
-    low: false,
-  }
-  return encodeEvent(head, data)
-}
 
 function memoryOf(buffers: readonly Buffer[]): number {
   return [...new Set(buffers.map(({ buffer }) => buffer))].reduce(
@@ -34,7 +17,7 @@ function memoryOf(buffers: readonly Buffer[]): number {
 t.test('few events among much that is short-lived hold little more than their own bytes', async t => {
   const events: LogEvent[] = []
   for (let i = 1; i <= 1000; i++) {
-    events.push(eventOf(i, Buffer.from(`"${i}"`)))
+    events.push(eventOf({ offset: i }, `"${i}"`))
     // What a node does between two events: each of these takes a part of Node's pool.
     for (let j = 0; j < 50; j++) transientOf('c', 1, { data: Buffer.from(`"${'x'.repeat(100)}"`) })
   }
@@ -43,8 +26,17 @@ t.test('few events among much that is short-lived hold little more than their ow
   t.ok(memoryOf(json) <= 1.1 * bytes + 16 * KIB, `${memoryOf(json)} bytes for ${bytes}`)
 })
 
+t.test('so do the ends of channels', async t => {
+  const ends = Array.from({ length: 200 }, (_, offset) => {
+    for (let i = 0; i < 50; i++) Buffer.from('x'.repeat(100))
+    return endAt('c', { epoch: 'e1', offset }).json
+  })
+  t.equal(ends[7]?.toString(), '{"end":{"channel":"c","id":"e1-7"}}')
+  t.ok(memoryOf(ends) <= 3 * 8 * KIB, `${memoryOf(ends)} bytes`)
+})
+
 t.test('a large event has memory of its own', async t => {
-  const { json } = eventOf(1, Buffer.from(`"${'x'.repeat(5 * KIB)}"`))
+  const { json } = eventOf({ offset: 1 }, `"${'x'.repeat(5 * KIB)}"`)
   t.equal(json.buffer.byteLength, json.length)
 })
 
