@@ -1,6 +1,16 @@
 // The file engine: the contract, and faults that only files have.
 
-import { existsSync, readdirSync, readFileSync, readlinkSync, renameSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Position } from '../../services/broker/event/position.ts'
@@ -124,18 +134,44 @@ t.test('channels without a record are dropped once nobody follows them', async t
   t.equal(await isKept('closed'), false)
 })
 
-t.test('an erasure that fails keeps no file open', { skip: !existsSync('/proc/self/fd') }, async t => {
-  const data = folder(t)
-  const openFiles = () => {
-    const links = readdirSync('/proc/self/fd').map(fd => {
-      try {
-        return readlinkSync(`/proc/self/fd/${fd}`)
-      } catch {
-        return ''
-      }
-    })
-    return links.filter(link => link.startsWith(data))
+/** The files in a folder that this process has open, by their descriptors. */
+function openFiles(folder: string): Map<number, string> {
+  const files = new Map<number, string>()
+  for (const fd of readdirSync('/proc/self/fd')) {
+    try {
+      const path = readlinkSync(`/proc/self/fd/${fd}`)
+      if (path.startsWith(folder)) files.set(Number(fd), path)
+    } catch {
+      // The descriptor that read the folder is closed.
+    }
   }
+  return files
+}
+
+const linux = { skip: !existsSync('/proc/self/fd') }
+
+t.test('an event whose acknowledgement could not be written is not in the log later', linux, async t => {
+  const data = folder(t)
+  const log = new FileLog(options(data))
+  t.teardown(() => log.close())
+  await log.open()
+  await append(log, 'a', [draft(1)])
+  const mark = join(data, 'mark')
+  const [fd = -1] = [...openFiles(data)].find(([, path]) => path === mark) ?? []
+  closeSync(fd)
+  await t.rejects(append(log, 'a', [draft(2)]), { name: 'AppendsRefused' })
+  t.equal(openSync(mark, 'r+'), fd)
+  await append(log, 'a', [draft(3)])
+  // Without its lock, the log looks like that of a process that was killed.
+  for (const name of readdirSync(data)) if (name.startsWith('lock-')) rmSync(join(data, name))
+  const restarted = new FileLog(options(data))
+  t.teardown(() => restarted.close())
+  await restarted.open()
+  t.same((await restarted.read('a', 'earliest', ALL)).events.map(dataOf), [1, 3])
+})
+
+t.test('an erasure that fails keeps no file open', linux, async t => {
+  const data = folder(t)
   const log = new FileLog(options(data))
   await log.open()
   const first = await append(log, 'a', [draft(1)])
@@ -146,5 +182,5 @@ t.test('an erasure that fails keeps no file open', { skip: !existsSync('/proc/se
   renameSync(`${path}.away`, path)
   t.equal(await log.erase('a', first), true)
   await log.close()
-  t.same(openFiles(), [])
+  t.equal(openFiles(data).size, 0)
 })

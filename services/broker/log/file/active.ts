@@ -108,12 +108,16 @@ export class ActiveSegment {
     return this.#entries.get(channel)?.id
   }
 
-  /** Writes after the records. If it raises, either nothing was written, or the next write raises too. */
-  async write(bytes: Buffer): Promise<void> {
+  /**
+   * Writes after the records, then calls `acknowledge` with the size. If either raises, the records are taken back: nothing
+   * was written, or the next write raises too.
+   */
+  async write(bytes: Buffer, acknowledge: (size: number) => void): Promise<void> {
     if (this.#torn) await this.#clean()
     if (this.size + bytes.length > this.#ahead) await this.#reserving
     try {
       await writeAll(this.#direct, bytes, this.size)
+      acknowledge(this.size + bytes.length)
     } catch (error) {
       this.#torn = true
       await this.#clean().catch(() => {})

@@ -111,16 +111,17 @@ interface Scanned {
 /** Writes its table of contents, so that the next start need not read the records, nor this process keep the table. */
 function seal({ segment, contents, runs }: Scanned, keysSince: number): void {
   const { bytes, places } = encodeContents(contents, keysSince)
-  const fd = openSync(segment.path, 'r+')
+  let fd: number | undefined
   try {
+    fd = openSync(segment.path, 'r+')
     ftruncateSync(fd, contents.end)
     for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at, bytes.length - at, contents.end + at)
     fsyncSync(fd)
     for (const [i, place] of places.entries()) if (place !== undefined) runs[i]?.sealed(place)
   } catch {
-    // The disk is full. Appends will report it.
+    // The disk does not accept writes. Appends will report it.
   } finally {
-    closeSync(fd)
+    if (fd !== undefined) closeSync(fd)
   }
 }
 

@@ -129,8 +129,7 @@ export class Writer {
         if (call.operation.channel !== undefined) call.operation.channel.pending--
       }
       if (commit.bytes.length > 0) {
-        await active.write(commit.bytes)
-        this.#mark.move(active.size)
+        await active.write(commit.bytes, size => this.#mark.move(size))
         this.#syncSoon()
         this.#refusals.written(commit.bytes.length)
       }
