@@ -5,7 +5,7 @@
 import type { Draft } from '../../event/event.ts'
 import { randomEpoch } from '../history.ts'
 import type { Receipt } from '../log.ts'
-import type { Argument } from './connection.ts'
+import type { Argument } from './resp.ts'
 import { countOf, isRefusal, parseReceipts, specOf } from './records.ts'
 import { evalsha, type Names, type RetentionArgument, type Script } from './scripts.ts'
 import { slotOf } from './slots.ts'
@@ -145,7 +145,7 @@ export class Appends {
       for (const draft of drafts) args.push(specOf(draft), draft.data)
     }
     try {
-      const reply = (await send({ args: evalsha(script, keys, args) })) as string
+      const reply = (await send({ args: evalsha(script, keys, args), gathered: true })) as string
       const lines = reply.split('\n')
       for (const [at, group] of groups.entries()) {
         // Sends each of them again separately: a duplicate gets its first result.
@@ -162,7 +162,8 @@ export class Appends {
   async #publish({ channel, message, resolve, reject }: Relay): Promise<void> {
     const { names, sharded, send } = this.#options
     try {
-      await send({ command: sharded ? 'spublish' : 'publish', args: [names.feed(channel), message] })
+      const command = sharded ? 'spublish' : 'publish'
+      await send({ command, args: [names.feed(channel), message], gathered: true })
       resolve()
     } catch (error) {
       reject(error)

@@ -4,12 +4,13 @@
 import { once } from 'node:events'
 import { isIP } from 'node:net'
 import { TLSSocket } from 'node:tls'
-import { type Command, Redis, type RedisOptions, ReplyError } from 'ioredis'
+import { Command, Redis, type RedisOptions, ReplyError } from 'ioredis'
 import { delay } from '../../../backoff.ts'
 import { addressOf, type Endpoint, type HostPort } from './url.ts'
 import { LogRefused, LogUnavailable } from '../log.ts'
 import type { Logger } from '../../logger.ts'
 import { ErrorReply } from './replies.ts'
+import { type Argument, printCommand } from './resp.ts'
 
 export interface ConnectionOptions {
   /** A server, or the sentinels that name it. */
@@ -28,8 +29,6 @@ export interface ConnectionOptions {
   /** Called when Redis cancelled a subscription, since its slot has moved. */
   onMoved?(): void
 }
-
-export type Argument = string | number | Buffer
 
 /** The longest delay before a new attempt to connect, ms. */
 const MAX_DELAY = 2000
@@ -106,6 +105,28 @@ class Driver extends Redis {
     }
     return super.sendCommand(command, stream)
   }
+}
+
+/** EVALSHA. The driver would measure each argument three times, and write it in several pieces. */
+class Evalsha extends Command {
+  readonly #bytes: Buffer
+
+  constructor(args: readonly Argument[], replyEncoding: 'utf8' | null) {
+    super('evalsha', [], { replyEncoding })
+    this.#bytes = printCommand('evalsha', args)
+  }
+
+  override toWritable(): Buffer {
+    return this.#bytes
+  }
+}
+
+/** How a command is sent. */
+export interface Sending {
+  /** Whether the reply has Buffers instead of strings. */
+  readonly buffers?: boolean | undefined
+  /** Whether it has everything of one turn of the event loop already, so that it does not wait for other commands. */
+  readonly gathered?: boolean | undefined
 }
 
 export class RedisConnection {
@@ -198,21 +219,16 @@ export class RedisConnection {
     return cut ? new LogUnavailable(this.#message(PERHAPS_TLS), 'CLOSED') : this.#unavailable(this.#failure)
   }
 
-  /** Sends a command and returns its reply, with text as strings. Raises LogUnavailable. */
-  async call(command: string, args: Argument[]): Promise<unknown> {
-    this.#prepare()
+  /** Sends a command and returns its reply. Raises LogUnavailable. */
+  async call(name: string, args: readonly Argument[], { buffers, gathered }: Sending = {}): Promise<unknown> {
+    this.#prepare(gathered)
+    const replyEncoding = buffers ? null : 'utf8'
     try {
-      return await this.#driver.call(command, args)
-    } catch (error) {
-      throw this.#explain(error)
-    }
-  }
-
-  /** Sends a command and returns its reply, with text as Buffers. Raises LogUnavailable. */
-  async callBuffer(command: string, args: Argument[]): Promise<unknown> {
-    this.#prepare()
-    try {
-      return await this.#driver.callBuffer(command, args)
+      return await this.#driver.sendCommand(
+        name === 'evalsha'
+          ? new Evalsha(args, replyEncoding)
+          : new Command(name, [...args], { replyEncoding }),
+      )
     } catch (error) {
       throw this.#explain(error)
     }
@@ -293,17 +309,19 @@ export class RedisConnection {
     this.#retry = setTimeout(() => this.#driver.connect().catch(() => {}), delay(3, 50, MAX_DELAY))
   }
 
-  /** Sends all commands of one tick of the event loop with one system call. */
-  #prepare(): void {
+  /** Sends all commands of one turn of the event loop with one system call. */
+  #prepare(gathered = false): void {
     if (!this.#usable) throw this.#unavailable(this.#failure)
     if (this.#corked) return
     this.#corked = true
     const { stream } = this.#driver
     stream.cork()
-    setImmediate(() => {
+    const uncork = () => {
       this.#corked = false
       stream.uncork()
-    })
+    }
+    if (gathered) process.nextTick(uncork)
+    else setImmediate(uncork)
   }
 
   #explain(error: unknown): LogUnavailable {

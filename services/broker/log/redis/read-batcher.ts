@@ -3,7 +3,7 @@
 
 import { randomEpoch } from '../history.ts'
 import type { PageLimit } from '../log.ts'
-import type { Argument } from './connection.ts'
+import type { Argument } from './resp.ts'
 import { parseRead, type Reading } from './records.ts'
 import { answered } from './replies.ts'
 import { evalsha, type Names, type Script } from './scripts.ts'
@@ -92,7 +92,7 @@ export class Reads {
     this.#calls++
     this.#expected += expected
     try {
-      const call = { args: evalsha(script, keys, args), buffers: true, again: true }
+      const call = { args: evalsha(script, keys, args), buffers: true, again: true, gathered: true }
       const replies = (await topology.call(topology.slot(reads[0]?.channel ?? ''), call)) as unknown[]
       for (const [i, read] of reads.entries()) {
         this.#average += (bytesOf(replies[i]) - this.#average) / AVERAGED

@@ -8,7 +8,7 @@ import { packTags, unpackTags } from '../../event/tags.ts'
 import type { EndedEpoch, History } from '../history.ts'
 import type { Receipt } from '../log.ts'
 import { ChannelEnded, HeadMoved, LogRefused } from '../log.ts'
-import type { Argument } from './connection.ts'
+import type { Argument } from './resp.ts'
 import { answered } from './replies.ts'
 
 const BASE64 = 1

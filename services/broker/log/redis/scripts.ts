@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { REMEMBERED_EPOCHS } from '../history.ts'
 import type { Retention, RetentionOf } from '../log.ts'
-import type { Argument } from './connection.ts'
+import type { Argument } from './resp.ts'
 
 export interface Script {
   readonly text: string

@@ -6,7 +6,8 @@ import type { LogEvent } from '../../event/event.ts'
 import { randomEpoch } from '../history.ts'
 import { AppendsRefused, LogRefused, LogUnavailable } from '../log.ts'
 import { Appends } from './append-batcher.ts'
-import type { Argument, Deferred } from './connection.ts'
+import type { Deferred } from './connection.ts'
+import type { Argument } from './resp.ts'
 import { deferred, RedisConnection, reason } from './connection.ts'
 import { parseRecords, printRecord } from './records.ts'
 import { ErrorReply, isWriteRefusal } from './replies.ts'
@@ -81,7 +82,8 @@ export class Master {
       onMoved: () => role.tookAway(),
     })
     this.subscriptions = new Subscriptions({
-      send: (command, names) => this.#feed.call(sharded ? `s${command}` : command, names),
+      send: (command, names) =>
+        this.#feed.call(sharded ? `s${command}` : command, names, { gathered: true }),
       slot: name => (sharded ? slotOf(name) : 0),
       renewed: names => events.renewed(names),
       refused: error => {
@@ -125,9 +127,9 @@ export class Master {
 
   /** Raises LogUnavailable. */
   async call(call: Call): Promise<unknown> {
-    const { command = 'evalsha', args, buffers, again } = call
+    const { command = 'evalsha', args, again } = call
     try {
-      return await (buffers ? this.#commands.callBuffer(command, args) : this.#commands.call(command, args))
+      return await this.#commands.call(command, args, call)
     } catch (error) {
       if (!(error instanceof ErrorReply && error.reply.startsWith('NOSCRIPT'))) throw error
       const loaded = this.#load()

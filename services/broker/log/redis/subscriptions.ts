@@ -1,7 +1,8 @@
 // The pub/sub subscriptions of one connection. They are sent together once a tick, and again after each reconnect.
 
 import { LogUnavailable } from '../log.ts'
-import type { Argument, Deferred } from './connection.ts'
+import type { Deferred } from './connection.ts'
+import type { Argument } from './resp.ts'
 import { deferred } from './connection.ts'
 import { bySlot } from './slots.ts'
 

@@ -4,7 +4,8 @@
 import type { Draft } from '../../event/event.ts'
 import type { Logger } from '../../logger.ts'
 import type { LogUnavailable, Receipt } from '../log.ts'
-import type { Argument } from './connection.ts'
+import type { Sending } from './connection.ts'
+import type { Argument } from './resp.ts'
 import type { Names, RetentionArgument, Scripts } from './scripts.ts'
 import type { Endpoint } from './url.ts'
 
@@ -31,12 +32,10 @@ export interface TopologyOptions {
 }
 
 /** One EVALSHA, or a PUBLISH. */
-export interface Call {
+export interface Call extends Sending {
   /** Default: EVALSHA. */
   readonly command?: 'publish' | 'spublish'
   readonly args: Argument[]
-  /** Whether the reply has Buffers instead of strings. */
-  readonly buffers?: boolean
   /** Whether it may be sent again after the scripts were flushed. */
   readonly again?: boolean
 }

@@ -51,9 +51,10 @@ for i = 1, #KEYS, 4 do
         if not redis.pcall('XADD', KEYS[i + 1], offset, '', record).err then
           if over then
             call('XTRIM', KEYS[i + 1], 'MINID', '~', floor + 1, 'LIMIT', 1000)
-            call('HSET', hash, 'f', floor, 'ft', oldest, 'fu', before)
+            call('HSET', hash, 'h', offset, 't', time, 'u', sum + #data, 'f', floor, 'ft', oldest, 'fu', before)
+          else
+            call('HSET', hash, 'h', offset, 't', time, 'u', sum + #data)
           end
-          call('HSET', hash, 'h', offset, 't', time, 'u', sum + #data)
           if (tonumber(m[10]) or 0) - now < keep[4] / 2 then endure(KEYS, i, now + keep[4]) end
           note(hash)
           local published = redis.pcall(PUBLISH, ARGV[at], record)
