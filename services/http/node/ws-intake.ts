@@ -94,7 +94,16 @@ function intakeOf(websocket: WebSocket): Intake {
 export function shareTurns(websocket: WebSocket): void {
   websocket.on('message', took)
   websocket.on('ping', took)
-  websocket.on('pong', took)
+  websocket.on('pong', tookPong)
+}
+
+/** Clients that have sent one PONG in this turn, and nothing else before: the answer to a heartbeat. */
+const answered = new Set<WebSocket>()
+
+function tookPong(this: WebSocket, data: { readonly length: number }): void {
+  if (intakes.has(this) || answered.has(this)) return intakeOf(this).took(data.length)
+  if (answered.size === 0) setImmediate(() => answered.clear())
+  answered.add(this)
 }
 
 /** Not a closure per client: there are many. */

@@ -209,3 +209,19 @@ t.test('S4: clients without publish rights may only send small messages', async 
   t.equal((await fetch(url, { method: 'POST', body: '40' })).status, 200)
   t.equal((await fetch(url, { method: 'POST', body: '4'.repeat(70_000) })).status, 413)
 })
+
+t.test('an answer to a heartbeat costs no memory, a flood of them is counted', async t => {
+  const node = await nodeWith(t)
+  const seen = watchParsers(t)
+  const client = await open(t, node)
+  const isCounted = () => Object.hasOwn(seen[0] ?? {}, 'startLoop')
+  for (const count of [1, 2]) {
+    client.send(frame(PONG, ''))
+    await until('the PONG is taken', () => seen.length === count)
+    t.equal(isCounted(), false)
+    await turn()
+  }
+  client.send(many(3, () => frame(PONG, '')))
+  await until('all are taken', () => seen.length === 5)
+  t.equal(isCounted(), true)
+})
