@@ -1,6 +1,6 @@
 // The identity of each request, from its credentials.
 
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
@@ -161,14 +161,21 @@ function ofSession({ query, route }: FastifyRequest): boolean {
   return id !== undefined && id !== ''
 }
 
+const scopes = new WeakMap<Identity, string>()
+
 /**
  * The log's scope for idempotency keys, so that nobody can use up another's. Empty for anonymous clients; without
  * spaces, and never a secret.
  */
-export function scopeOf({ kind, key, user, scope }: Identity): string {
-  if (kind === 'anonymous') return ''
-  const name = scope ?? key ?? user
-  return createHash('sha256').update(`fanwire ${kind} ${name}`).digest('base64url').slice(0, 16)
+export function scopeOf(identity: Identity): string {
+  if (identity.kind === 'anonymous') return ''
+  let hashed = scopes.get(identity)
+  if (hashed === undefined) {
+    const { kind, key, user, scope } = identity
+    hashed = hash('sha256', `fanwire ${kind} ${scope ?? key ?? user}`, 'base64url').slice(0, 16)
+    scopes.set(identity, hashed)
+  }
+  return hashed
 }
 
 /** Why a client may not publish, whatever its identity: it is a browser page of another origin. */

@@ -46,9 +46,28 @@ export function originRules({ origins, publishOrigins, host }: Config): OriginRu
   const publish = publishOrigins ?? (origins?.includes('*') ? undefined : origins)
   const named = origins?.filter(each => each !== '*') ?? []
   return {
-    mayRead: originRule(origins, host),
-    mayPublish: originRule(publish, host),
-    mayBringCookies: originRule(named.length === 0 ? undefined : named, host),
+    mayRead: remembered(originRule(origins, host)),
+    mayPublish: remembered(originRule(publish, host)),
+    mayBringCookies: remembered(originRule(named.length === 0 ? undefined : named, host)),
+  }
+}
+
+/** Requests from pages come from a few origins, each of which would be parsed several times per request. */
+const REMEMBERED = 100
+const REMEMBERED_LENGTH = 256
+
+function remembered(rule: OriginRule): OriginRule {
+  const known = new Map<string, boolean>()
+  return (origin, host = '') => {
+    const both = `${origin} ${host}`
+    if (both.length > REMEMBERED_LENGTH) return rule(origin, host)
+    let may = known.get(both)
+    if (may === undefined) {
+      may = rule(origin, host)
+      if (known.size >= REMEMBERED) known.clear()
+      known.set(both, may)
+    }
+    return may
   }
 }
 
@@ -57,7 +76,8 @@ export function hostRule({ host, hosts, origins }: Config): (name: string) => bo
   const all = [...(hosts ?? []), ...(origins ?? []).map(each => each.replace(/^[^/]*\/\/|:\d+$/g, ''))]
   if (all.includes('*') || (hosts === undefined && !isLoopbackHost(host))) return () => true
   const isNamed = matcher(all)
-  return name => isLoopbackHost(name) || isNamed(name.toLowerCase().replace(/\.$/, ''))
+  // The test for loopback takes longer.
+  return name => isNamed(name.toLowerCase().replace(/\.$/, '')) || isLoopbackHost(name)
 }
 
 function webOrigin(origin: string): URL | undefined {

@@ -77,6 +77,9 @@ export class RulesBuilder {
   /** Returns the rules. Nothing may be added afterwards. */
   build(others: Rule, { open, lives = [], hooks = {}, webhooks = [] }: RulesExtras = {}): Rules {
     const all = [...this.#list, others]
+    // A request, and a delivery, asks for one channel several times.
+    let last = others
+    let lastName: string | undefined
     return {
       list: this.#list,
       default: others,
@@ -88,7 +91,13 @@ export class RulesBuilder {
       limitRates: all.some(({ rate }) => rate !== undefined),
       letAnyonePublish:
         open === 'all' || all.some(({ publish }) => publish.includes('anyone') || publish.includes('hook')),
-      of: channel => this.#table.find(channel) ?? others,
+      of: channel => {
+        if (channel !== lastName) {
+          last = this.#table.find(channel) ?? others
+          lastName = channel
+        }
+        return last
+      },
     }
   }
 }
