@@ -82,8 +82,7 @@ export class Master {
       onMoved: () => role.tookAway(),
     })
     this.subscriptions = new Subscriptions({
-      send: (command, names) =>
-        this.#feed.call(sharded ? `s${command}` : command, names, { gathered: true }),
+      send: (command, names) => this.#feed.call(sharded ? `s${command}` : command, names, { gathered: true }),
       slot: name => (sharded ? slotOf(name) : 0),
       renewed: names => events.renewed(names),
       refused: error => {
