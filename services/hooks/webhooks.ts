@@ -33,9 +33,22 @@ export interface WebhookStatus extends Partial<HookState> {
   readonly behind?: number
 }
 
-/** The id of a webhook, which depends only on its target. */
-export function webhookId({ url, app }: Pick<Webhook, 'url' | 'app'>): string {
-  return hash('sha256', app === undefined ? url : `${app.id} ${url}`, 'hex').slice(0, 12)
+/**
+ * Webhooks by id. The id depends only on the target; where several have the same one, the ids of those after the first
+ * depend on their events and channels too.
+ */
+function byId(webhooks: readonly Webhook[]): Map<string, Webhook> {
+  const found = new Map<string, Webhook>()
+  for (const webhook of webhooks) {
+    const { url, events, channels, app } = webhook
+    const id = idOf(app === undefined ? url : `${app.id} ${url}`)
+    found.set(found.has(id) ? idOf(JSON.stringify([url, events, channels])) : id, webhook)
+  }
+  return found
+}
+
+function idOf(text: string): string {
+  return hash('sha256', text, 'hex').slice(0, 12)
 }
 
 export class Webhooks {
@@ -61,13 +74,13 @@ export class Webhooks {
     this.#logger = logger
   }
 
-  get #webhooks(): readonly Webhook[] {
-    return this.#context.access.webhooks
+  get #webhooks(): ReadonlyMap<string, Webhook> {
+    return byId(this.#context.access.webhooks)
   }
 
   /** Takes part once there are webhooks. Does not raise. */
   async open(): Promise<void> {
-    if (this.#tail !== undefined || this.#closed || this.#webhooks.length === 0) return this.#update()
+    if (this.#tail !== undefined || this.#closed || this.#webhooks.size === 0) return this.#update()
     const { log, config } = this.#context
     this.#poster = new Poster(new Addresses(config.hooksPrivate))
     this.#tail = new Tail({
@@ -111,10 +124,8 @@ export class Webhooks {
     readonly webhooks: readonly WebhookStatus[]
   }> {
     const heads = await Promise.all(LIVES_CHANNELS.map(channel => this.#context.log.state(channel)))
-    const webhooks = this.#webhooks.map(webhook => {
-      const { url, events, channels } = webhook
+    const webhooks = [...this.#webhooks].map(([id, { url, events, channels }]) => {
       const { origin, pathname } = new URL(url)
-      const id = webhookId(webhook)
       const state = this.#unnoted.get(id) ?? this.#ledger.hooks.get(id)
       const starts = state && parseCursor(state.cursor, LIVES_SHARDS)
       const behind = starts?.reduce((sum, start, i) => {
@@ -135,7 +146,7 @@ export class Webhooks {
 
   /** Resends events from the cursor on. Returns false if there is no webhook with that id. Raises LogUnavailable. */
   async replay(hook: string, cursor: string): Promise<boolean> {
-    if (!this.#webhooks.some(webhook => webhookId(webhook) === hook)) return false
+    if (!this.#webhooks.has(hook)) return false
     await this.#context.log.append(HOOKS, [draftOf('replay', { hook, cursor })])
     return true
   }
@@ -195,24 +206,24 @@ export class Webhooks {
   }
 
   async #updateNow(): Promise<void> {
-    const wanted = new Map(this.#sends ? this.#webhooks.map(webhook => [this.#keyOf(webhook), webhook]) : [])
+    const wanted: ReadonlyMap<string, Webhook> = this.#sends ? this.#webhooks : new Map()
     for (const [hook, { sender, key }] of this.#senders) {
-      if (wanted.has(key)) continue
+      const webhook = wanted.get(hook)
+      if (webhook !== undefined && this.#keyOf(hook, webhook) === key) continue
       this.#senders.delete(hook)
       await sender.close()
     }
-    const running = new Set([...this.#senders.values()].map(({ key }) => key))
-    for (const [key, webhook] of wanted) if (!running.has(key)) await this.#send(webhook, key)
+    for (const [hook, webhook] of wanted) if (!this.#senders.has(hook)) await this.#send(hook, webhook)
   }
 
   /** The key of a sender. It changes if the webhook changes or is replayed. */
-  #keyOf(webhook: Webhook): string {
-    return `${this.#ledger.replays.get(webhookId(webhook)) ?? 0} ${JSON.stringify(webhook)}`
+  #keyOf(hook: string, webhook: Webhook): string {
+    return `${this.#ledger.replays.get(hook) ?? 0} ${JSON.stringify(webhook)}`
   }
 
-  async #send(webhook: Webhook, key: string): Promise<void> {
+  async #send(hook: string, webhook: Webhook): Promise<void> {
     const { hub, log } = this.#context
-    const hook = webhookId(webhook)
+    const key = this.#keyOf(hook, webhook)
     let state = this.#ledger.hooks.get(hook)
     if (state?.stopped !== undefined) return
     if (state === undefined) {
@@ -233,7 +244,7 @@ export class Webhooks {
       post: post => this.#post(post),
       progress: next => {
         // A replay, or another webhook, came while a request was in flight.
-        if (this.#keyOf(webhook) !== key) return
+        if (this.#keyOf(hook, webhook) !== key) return
         this.#unnoted.set(hook, next)
         this.#ledger.hooks.set(hook, next)
         const about = { webhook: hook, reason: next.failing ?? next.stopped }

@@ -3,10 +3,9 @@
 import { LineCounter, type Node, parseDocument } from 'yaml'
 import { quote } from '../../errors.ts'
 import { BadFileError, type Problem } from '../files/bad-file.ts'
-import type { Read } from './kinds.ts'
 import { createRules, hooksOf, ruleOf, webhookOf } from './make.ts'
 import type { Rules } from './rules.ts'
-import { RULES_FILE, type RuleMembers } from './schema.ts'
+import { RULES_FILE } from './schema.ts'
 
 export const LARGEST_RULES_FILE = 4 * 2 ** 20
 /** The maximum number of reported problems: a file of another kind has one in each line. */
@@ -55,9 +54,23 @@ function readRules(source: string): Rules {
     if (problems.length < MOST_PROBLEMS) problems.push({ ...positionAt(offsetOf(node)), message })
   }
   const file = RULES_FILE.read(document.contents, '', { document, problem })
-  const places = ruleNodes(document.get('channels')).map(node => positionAt(offsetOf(node)))
+  const placesOf = (member: string) => nodesIn(document.get(member)).map(node => positionAt(offsetOf(node)))
+  const places = placesOf('channels')
   const found = file?.channels ?? []
-  problems.push(...repeated(found, places))
+  const webhooks = (file?.webhooks ?? []).map(webhookOf)
+  problems.push(
+    ...repeated(
+      found.map(({ match = '' }) => match),
+      places,
+      (index, line) =>
+        `channels[${index}].match: ${quote(found[index]?.match)} has a rule already, in line ${line}`,
+    ),
+    ...repeated(
+      webhooks.map(({ url, events, channels }) => JSON.stringify([url, events, channels])),
+      placesOf('webhooks'),
+      (index, line) => `webhooks[${index}]: line ${line} has the same url, events and channels`,
+    ),
+  )
   if (file === undefined || problems.length > 0) throw new BadFileError(problems)
   return createRules(
     found.map((members, index) => ruleOf(members.match ?? '', members, places[index]?.line ?? 0)),
@@ -65,7 +78,7 @@ function readRules(source: string): Rules {
     {
       lives: file.lives ?? [],
       hooks: hooksOf(file.hooks),
-      webhooks: (file.webhooks ?? []).map(webhookOf),
+      webhooks,
     },
   )
 }
@@ -76,26 +89,21 @@ function syntaxMessage(code: string, message: string): string {
   return message.replace(/\s+/g, ' ')
 }
 
-function ruleNodes(channels: unknown): readonly Node[] {
-  const items = (channels as { items?: unknown } | undefined)?.items
+function nodesIn(list: unknown): readonly Node[] {
+  const items = (list as { items?: unknown } | undefined)?.items
   return Array.isArray(items) ? (items as Node[]) : []
 }
 
+/** A problem for each key that occurred before. `messageOf` gets the index, and the line of the first occurrence. */
 function repeated(
-  found: readonly Read<RuleMembers & { match: string }>[],
+  keys: readonly string[],
   places: readonly Position[],
+  messageOf: (index: number, line: number | undefined) => string,
 ): Problem[] {
   const first = new Map<string, number>()
-  return found.flatMap(({ match = '' }, index) => {
-    const before = first.get(match)
-    if (before === undefined) first.set(match, index)
-    return before === undefined
-      ? []
-      : [
-          {
-            ...places[index],
-            message: `channels[${index}].match: ${quote(match)} has a rule already, in line ${places[before]?.line}`,
-          },
-        ]
+  return keys.flatMap((key, index) => {
+    const before = first.get(key)
+    if (before === undefined) first.set(key, index)
+    return before === undefined ? [] : [{ ...places[index], message: messageOf(index, places[before]?.line) }]
   })
 }

@@ -4,6 +4,8 @@ import { once } from 'node:events'
 import t, { type Test } from 'tap'
 import { Webhook } from 'standardwebhooks'
 import { WebSocket } from 'ws'
+import { HOOKS } from '../../../services/broker/control/channels.ts'
+import { draftOf } from '../../../services/broker/control/tail.ts'
 import { FileLog } from '../../../services/broker/log/file/log.ts'
 import { configOf, type Node, startMemoryNode, startNode } from '../../contract/node.ts'
 import { caps, ClosedWorld } from '../../support/closed-node.ts'
@@ -25,7 +27,12 @@ webhooks:
 ${more}`
 
 interface Status {
-  readonly webhooks: readonly { readonly id: string; readonly url: string; readonly behind: number }[]
+  readonly webhooks: readonly {
+    readonly id: string
+    readonly url: string
+    readonly behind: number
+    readonly failing?: string
+  }[]
 }
 
 interface World {
@@ -104,6 +111,37 @@ t.test('only the requested kinds are sent', async t => {
   t.strictSame(few.taken, ['presence.joined room:vip:1 bob'])
   t.notOk('webhook-signature' in (few.messages[0]?.headers ?? {}), 'no signature without a secret')
   for (const socket of sockets) socket.terminate()
+})
+
+t.test('two webhooks with one url are sent their own events once, each with its own progress', async t => {
+  const { app, come, admin, world, node } = await start(t)
+  world.writeRules(
+    rules(app.url, `  - { url: "${app.url}", events: ["channel.*"], channels: ["room:*"] }`).replace(
+      '["*"]',
+      '["presence.*"]',
+    ),
+  )
+  const { access, log } = node.app.fanwire
+  await until('the rules are read', () => access.webhooks.length === 2)
+  await until('both have begun', async () =>
+    (await admin('')).body.webhooks.every(({ behind }) => behind === 0),
+  )
+  // Each message of a node lets the sender check what it sends.
+  const message = draftOf('progress', { node: 'other', hook: 'other', state: { cursor: 'earliest' } })
+  for (let i = 0; i < 3; i++) await log.append(HOOKS, [message])
+  app.answer = (response, { body }) => response.writeHead(body.includes('presence.joined') ? 503 : 200).end()
+  const socket = come('ann')
+  t.teardown(() => socket.terminate())
+  await until('the second has its event', () => app.taken.length > 0)
+  await until('the first has failed', async () => (await admin('')).body.webhooks[0]?.failing === '503')
+  const [first, second] = (await admin('')).body.webhooks
+  t.not(first?.id, second?.id)
+  t.equal(second?.failing, undefined)
+  app.answer = response => response.end()
+  await until('both have everything', async () =>
+    (await admin('')).body.webhooks.every(({ behind }) => behind === 0),
+  )
+  t.strictSame(app.taken.toSorted(), ['channel.occupied room:1', 'presence.joined room:1 ann'])
 })
 
 t.test('a rejected delivery is retried, in order; 429 sets the delay', async t => {

@@ -192,6 +192,10 @@ t.test('every problem has its line and column', async t => {
       'channels:\n  - match: a\n  - { match: b }\n  - match: a\n',
       /^4:5: channels\[2\]\.match: "a" has a rule already, in line 2/,
     ],
+    [
+      'webhooks:\n  - &a { url: "https://a.b", events: ["*"] }\n  - { url: "https://a.b", events: ["*"], channels: [a] }\n  - *a\n',
+      /^4:5: webhooks\[2\]: line 2 has the same url, events and channels/,
+    ],
     ['channels:\n  - match: a\n    match: b\n', /^3:5: channels\[0\]: match occurs twice/],
     ['channels: []\nchannels: []\n', /^2:1: .*channels occurs twice/],
     ['channels: []\n---\nchannels: []\n', /^2:1: .*multiple documents/i],
