@@ -78,5 +78,10 @@ export function bodyOf(contentType: string, events: readonly LogEvent[]): Buffer
 export function linesOf(contentType: string, events: readonly LogEvent[]): string {
   const body = bodyOf(contentType, events)
   const lines = isText(contentType) ? body.toString().split(/\r\n|\n|\r/) : [body.toString('base64')]
-  return lines.map(line => `data:${line}\n`).join('')
+  return lines.map(dataLine).join('')
+}
+
+/** Clients remove one space after the colon, so a line that begins with a space gets another one. */
+function dataLine(line: string): string {
+  return line.startsWith(' ') ? `data: ${line}\n` : `data:${line}\n`
 }

@@ -44,6 +44,23 @@ for (const live of ['long-poll', 'sse'] as const) {
   })
 }
 
+t.test('sse: lines of text keep the space at their beginning', async t => {
+  const url = at('/v1/stream/indented')
+  const written = await DurableStream.create({ url, contentType: 'text/plain' })
+  const response = await stream({ url, live: 'sse', offset: '-1' })
+  let live = ''
+  response.subscribeText(({ text }) => void (live += text))
+  let all = ''
+  for (const text of ['Hello', ' world', '\n  indented\n\ttab']) {
+    await written.append(text)
+    all += text
+    await until('it is read', () => live.endsWith(text.slice(-1)))
+  }
+  response.cancel()
+  t.equal(live, all)
+  t.equal(await (await stream({ url, live: false })).text(), all)
+})
+
 const HOST = 'Host: 127.0.0.1\r\n'
 const LARGE = JSON.stringify('x'.repeat(100_000))
 
