@@ -134,6 +134,32 @@ t.test('channels without a record are dropped once nobody follows them', async t
   t.equal(await isKept('closed'), false)
 })
 
+t.test('a folder with files of others is refused, and nothing in it is changed', async t => {
+  const data = folder(t)
+  const log = new FileLog(options(data))
+  await log.open()
+  await append(log, 'a', [draft(1)])
+  await log.close()
+  const leftover = join(data, '000000000001.log.new')
+  writeFileSync(leftover, 'unfinished')
+  const filesIn = () => readdirSync(data).map(name => [name, readFileSync(join(data, name))])
+  for (const name of ['notes.txt', 'app.conf.new', 'lock-list.txt', 'lock-0123456789ab']) {
+    writeFileSync(join(data, name), 'mine')
+    const before = filesIn()
+    await t.rejects(new FileLog(options(data)).open(), {
+      name: 'LogRefused',
+      message: new RegExp(`holds ${name},.* nothing was changed`),
+    })
+    t.same(filesIn(), before, name)
+    rmSync(join(data, name))
+  }
+  const again = new FileLog(options(data))
+  t.teardown(() => again.close())
+  await again.open()
+  t.equal(existsSync(leftover), false)
+  t.equal((await again.state('a')).count, 1)
+})
+
 /** The files in a folder that this process has open, by their descriptors. */
 function openFiles(folder: string): Map<number, string> {
   const files = new Map<number, string>()

@@ -3,13 +3,13 @@
 
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { closeSync, mkdirSync, openSync, readdirSync, rmSync } from 'node:fs'
+import { closeSync, lstatSync, mkdirSync, openSync, readdirSync, rmSync } from 'node:fs'
 import { connect, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { LogRefused } from '../log.ts'
 
-const PREFIX = 'lock-'
+const NAME = /^lock-[0-9a-f]{12}$/
 /** Two processes that start at the same time both give up, and retry after random delays. */
 const TRIES = 4
 /** The longest of these delays, ms. */
@@ -19,17 +19,19 @@ export interface Lock {
   release(): Promise<void>
 }
 
-export function isLock(name: string): boolean {
-  return name.startsWith(PREFIX)
+/** Whether it is the socket of a process that owns the folder, or did. */
+export function isLock(folder: string, name: string): boolean {
+  if (!NAME.test(name)) return false
+  return lstatSync(join(folder, name), { throwIfNoEntry: false })?.isSocket() ?? false
 }
 
 /** Creates the folder if necessary. Raises LogRefused if that fails or another process owns it. */
 export async function lockFolder(folder: string): Promise<Lock> {
   makeFolder(folder)
   for (let left = TRIES; ; left--) {
-    const own = `${PREFIX}${randomBytes(6).toString('hex')}`
+    const own = `lock-${randomBytes(6).toString('hex')}`
     const server = await listenIn(folder, own)
-    const others = readdirSync(folder).filter(name => isLock(name) && name !== own)
+    const others = readdirSync(folder).filter(name => isLock(folder, name) && name !== own)
     const answers = await Promise.all(others.map(name => answersIn(folder, name)))
     const release = async () => {
       await close(server)

@@ -11,7 +11,7 @@ import { type Contents, encodeContents, type OfChannel, readContents, scanConten
 import { isLock } from './lock.ts'
 import { type Acknowledged, makeSeed, readMark } from './mark.ts'
 import type { ChannelState } from './records.ts'
-import { decodeHeader, HEADER, nameOf, numberIn, Segment } from './segment.ts'
+import { decodeHeader, HEADER, isUnfinished, nameOf, numberIn, Segment } from './segment.ts'
 
 export interface Restored {
   readonly channels: Map<string, FileChannel>
@@ -52,16 +52,20 @@ export function restore(folder: string, now: number, window: number): Restored {
 /** The existing segments, in order, and those whose predecessors are missing. */
 function findSegments(folder: string): { segments: Segment[]; missing: Set<Segment> } {
   const segments: Segment[] = []
+  const unfinished: string[] = []
   for (const name of readdirSync(folder).sort()) {
-    if (name.endsWith('.new')) rmSync(join(folder, name))
-    else if (numberIn(name) !== undefined) segments.push(segmentOf(join(folder, name), numberIn(name) ?? 0))
-    else if (name !== 'mark' && name !== 'lost+found' && !name.startsWith('.') && !isLock(name)) {
+    const path = join(folder, name)
+    const number = numberIn(name)
+    if (number !== undefined) segments.push(segmentOf(path, number))
+    else if (isUnfinished(name)) unfinished.push(path)
+    else if (name !== 'mark' && name !== 'lost+found' && !name.startsWith('.') && !isLock(folder, name)) {
       throw new LogRefused(
         `${folder} (FANWIRE_DATA) holds ${name}, which does not belong to a fanwire log; nothing was changed`,
         'foreign',
       )
     }
   }
+  for (const path of unfinished) rmSync(path)
   const missing = new Set<Segment>()
   const kept: Segment[] = []
   let least = Number.POSITIVE_INFINITY

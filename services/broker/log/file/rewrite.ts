@@ -7,7 +7,7 @@ import { type FileChannel, Run } from './channel.ts'
 import { encodeContents, type OfChannel, stretchOf } from './contents.ts'
 import { readPieces } from './read.ts'
 import { RecordWriter, type ChannelState } from './records.ts'
-import { encodeHeader, Segment } from './segment.ts'
+import { encodeHeader, Segment, unfinishedOf } from './segment.ts'
 import { GrowingTable, type TablePlace } from './table.ts'
 
 const fsync = promisify(syncFile)
@@ -27,7 +27,7 @@ export async function rewrite(
   replaced: (segment: Segment) => void,
 ): Promise<void> {
   const last = old.at(-1) ?? old[0]
-  const path = `${last.path}.new`
+  const path = unfinishedOf(last.path)
   const { from, epoch } = old[0].header
   const segment = new Segment(last.path, { number: last.number, from, epoch })
   const epochs = old.findLastIndex(({ header }) => header.epoch !== '')

@@ -30,6 +30,16 @@ export function numberIn(name: string): number | undefined {
   return match === null ? undefined : Number(match[1])
 }
 
+/** The path of the file that will replace the segment at `path` once it is complete. */
+export function unfinishedOf(path: string): string {
+  return `${path}.new`
+}
+
+/** Whether this is the name of a file that was to replace a segment. */
+export function isUnfinished(name: string): boolean {
+  return /^\d{12}\.log\.new$/.test(name)
+}
+
 export function encodeHeader({ number, from, epoch }: Header): Buffer {
   const header = Buffer.alloc(HEADER)
   MAGIC.copy(header)
