@@ -1,6 +1,6 @@
 // The state of a stream besides its events. It is folded from the records of its channel, so all nodes agree on it.
 
-import { dataOf, type LogEvent } from '../event/event.ts'
+import { dataOf, type Draft, type LogEvent } from '../event/event.ts'
 import type { Position, Start } from '../event/position.ts'
 import type { Page, Retention } from '../log/log.ts'
 import { dropOldest } from '../event/newest.ts'
@@ -12,7 +12,7 @@ export const PRODUCER_TAG = 'stream.producer'
 /** The tag with the `Stream-Seq` of an append. */
 export const SEQ_TAG = 'stream.seq'
 
-/** A record is repeated after this many events, or after a tenth of the retention, which drops the oldest events. */
+/** A record is repeated at this many events, or at a tenth of the retention, which drops the oldest events. */
 const RECORD_EVERY = 1000
 const REPEATS = 10
 
@@ -79,6 +79,7 @@ export class StreamState {
 
   #take(event: LogEvent): void {
     const { epoch, offset, kind, type, tags, time, json } = event
+    const existed = this.exists
     this.exists = true
     this.changed = Math.max(this.changed, time)
     if (kind === 'end') {
@@ -86,13 +87,12 @@ export class StreamState {
       this.endedBy = this.#last
       return
     }
-    const known = this.#recorded !== undefined
     if (type === RECORD && kind !== 'erased') this.#record(event)
     else if (this.#recorded !== undefined) {
       this.#recorded.events++
       this.#recorded.bytes += json.length
     }
-    if (type !== RECORD || !known) this.tail = { epoch, offset }
+    if (type !== RECORD || !existed) this.tail = { epoch, offset }
     this.#last = producedBy(tags?.get(PRODUCER_TAG))
     if (this.#last !== undefined) this.#remember(this.#last)
     this.seq = tags?.get(SEQ_TAG) ?? this.seq
@@ -112,15 +112,12 @@ export class StreamState {
     dropOldest(this.producers, MAX_PRODUCERS)
   }
 
-  /** Whether the record is to be repeated now, before retention drops it. */
-  recordIsDue(retention: Retention): boolean {
+  /** Whether the record is to be repeated after `drafts`, before retention drops it. */
+  recordIsDue(retention: Retention, drafts: readonly Draft[]): boolean {
     if (this.#recorded === undefined) return false
     const { time, events, bytes } = this.#recorded
-    return (
-      events >= Math.min(RECORD_EVERY, retention.events / REPEATS) ||
-      bytes >= retention.bytes / REPEATS ||
-      Date.now() - time >= retention.age / REPEATS
-    )
+    const old = Date.now() - time >= retention.age / REPEATS
+    return old || recordIsFar(retention, drafts, events, bytes)
   }
 
   /** The data of a record of this state. */
@@ -128,6 +125,15 @@ export class StreamState {
     const producers = [...this.producers.values()].map(({ id, epoch, seq }) => [id, epoch, seq])
     return recordOf({ ...this.config, seq: this.seq, producers: producers as [string, number, number][] })
   }
+}
+
+/** Whether a record is to be repeated after `drafts`, if `events` and `bytes` are already between it and them. */
+export function recordIsFar(retention: Retention, drafts: readonly Draft[], events = 0, bytes = 0): boolean {
+  const size = drafts.reduce((sum, { data }) => sum + data.length, bytes)
+  return (
+    events + drafts.length >= Math.min(RECORD_EVERY, retention.events / REPEATS) ||
+    size >= retention.bytes / REPEATS
+  )
 }
 
 export function recordOf(data: RecordData): Buffer {

@@ -11,6 +11,9 @@ import {
 import { elements, trimmed } from '../../broker/event/json-spans.ts'
 import { FanwireError } from '../../errors.ts'
 
+/** The maximum number of messages of an append: the log appends them together, and meanwhile nothing else. */
+export const MAX_MESSAGES = 10_000
+
 const OPEN_ARRAY = 0x5b
 const QUOTE = 0x22
 
@@ -40,7 +43,10 @@ export function isText(contentType: string): boolean {
   return isJson(contentType) || baseOf(contentType).startsWith('text/')
 }
 
-/** For JSON, an event for each element of the array, or for the one value; otherwise one event. Raises FW_BAD_JSON. */
+/**
+ * For JSON, an event for each element of the array, or for the one value; otherwise one event. Raises FW_BAD_JSON, and
+ * FW_TOO_LARGE for more than MAX_MESSAGES elements.
+ */
 export function draftsOf(contentType: string, body: Buffer): Draft[] {
   if (body.length === 0) return []
   if (!isJson(contentType)) {
@@ -50,7 +56,17 @@ export function draftsOf(contentType: string, body: Buffer): Draft[] {
   const json = jsonData(body)
   if (json === undefined) throw new FanwireError('FW_BAD_JSON', 'the body is not valid JSON')
   const value = trimmed(json)
-  return (value[0] === OPEN_ARRAY ? [...elements(value)] : [value]).map(data => ({ data }))
+  return value[0] === OPEN_ARRAY ? messagesOf(value) : [{ data: value }]
+}
+
+function messagesOf(array: Buffer): Draft[] {
+  const drafts: Draft[] = []
+  for (const data of elements(array)) {
+    if (drafts.length === MAX_MESSAGES)
+      throw new FanwireError('FW_TOO_LARGE', `an append may have at most ${MAX_MESSAGES} messages`)
+    drafts.push({ data })
+  }
+  return drafts
 }
 
 /** The bytes of an event, which any wire may have published. */

@@ -18,6 +18,7 @@ import {
   type Produced,
   PRODUCER_TAG,
   RECORD,
+  recordIsFar,
   recordOf,
   SEQ_TAG,
   type StreamConfig,
@@ -70,7 +71,13 @@ export class Writes {
       }
       const { offset } = state.exists ? await this.#clear(channel) : state.at
       const ifHead = offset === 0 || state.exists ? 'none' : state.at
-      const all = [{ ...record, ifHead } as const, ...drafts, ...(closed ? [END] : [])]
+      const repeats = recordIsFar(this.#context.hub.options.retentionOf(channel), drafts)
+      const all = [
+        { ...record, ifHead } as const,
+        ...drafts,
+        ...(repeats ? [record] : []),
+        ...(closed ? [END] : []),
+      ]
       await this.#append(request, channel, all)
       const { host, protocol, url } = request
       reply.code(201).header('location', `${protocol}://${host}${url.split('?', 1)[0]}`)
@@ -118,11 +125,11 @@ export class Writes {
       Buffer.compare(Buffer.from(seq), Buffer.from(state.seq)) <= 0
     )
       throw new FanwireError('FW_STREAM_SEQUENCE', 'Stream-Seq is not after the last one')
-    const repeats = state.recordIsDue(this.#context.hub.options.retentionOf(channel))
+    const repeats = state.recordIsDue(this.#context.hub.options.retentionOf(channel), data)
     const drafts = draftsFor(state, append, data, repeats)
     this.#admit(request, channel, drafts)
     const receipts = await this.#append(request, channel, drafts)
-    const last = data.length === 0 ? undefined : receipts[drafts.length - (append.closes ? 2 : 1)]
+    const last = receipts[data.length - 1]
     reply.header('stream-next-offset', printOffset(last?.position ?? state.tail))
     if (append.closes) reply.header('stream-closed', 'true')
     if (producer === undefined) return reply.code(204).send()
@@ -212,7 +219,7 @@ function describe(reply: FastifyReply, { config, tail }: StreamState, closed: bo
   return reply.header('content-type', config.contentType).header('stream-next-offset', printOffset(tail))
 }
 
-/** Raises FW_BAD_REQUEST, FW_STREAM_CONFLICT, FW_BAD_JSON. */
+/** Raises FW_BAD_REQUEST, FW_STREAM_CONFLICT, FW_BAD_JSON, FW_TOO_LARGE. */
 function dataOf({ config }: StreamState, { body, contentType, closes }: Append): Draft[] {
   if (body.length === 0) {
     if (closes) return []
@@ -226,7 +233,7 @@ function dataOf({ config }: StreamState, { body, contentType, closes }: Append):
   return drafts
 }
 
-/** The events of one append, with the tags and the record that hold the stream's state. `repeats`: its record. */
+/** The events of one append, with the tags and the record that hold the stream's state. `repeats`: the record. */
 function draftsFor(state: StreamState, append: Append, data: readonly Draft[], repeats: boolean): Draft[] {
   const { producer, seq } = append
   const tags = new Map<string, string>()
@@ -234,8 +241,8 @@ function draftsFor(state: StreamState, append: Append, data: readonly Draft[], r
   if (seq !== undefined) tags.set(SEQ_TAG, seq)
   const record = (): Draft => ({ data: state.toRecord(), type: RECORD })
   const drafts = [...data]
-  if (drafts.length === 0 && tags.size > 0) drafts.push(record())
-  else if (repeats) drafts.unshift(record())
+  // Behind the data, since retention may drop all that is before.
+  if (repeats || (data.length === 0 && tags.size > 0)) drafts.push(record())
   const last = drafts.pop()
   if (last !== undefined) drafts.push(tags.size === 0 ? last : { ...last, tags })
   if (append.closes) drafts.push(END)

@@ -201,6 +201,37 @@ t.test('unsupported features are rejected with an explanation', async t => {
   }
 })
 
+t.test('an append has at most 10,000 messages, and a long one leaves the stream its record', async t => {
+  const short = await startMemoryNode({ DURABLE_STREAMS: '1', HISTORY_EVENTS: '100' })
+  t.teardown(() => short.close())
+  const messages = (count: number) => JSON.stringify(Array.from({ length: count }, (_, n) => n))
+  const send = (path: string, init: RequestInit) =>
+    fetch(`http://127.0.0.1:${short.port}/v1/stream/${path}`, init)
+  const life = { ...JSON_TYPE, 'stream-ttl': '3600' }
+  const producer = (seq: number) => ({ 'producer-id': 'p', 'producer-epoch': '0', 'producer-seq': `${seq}` })
+  const append = (headers: Record<string, string>, count: number) =>
+    send('long', { method: 'POST', headers: { ...JSON_TYPE, ...headers }, body: messages(count) })
+  const ttlOf = async (path: string) => (await send(path, { method: 'HEAD' })).headers.get('stream-ttl')
+
+  await send('long', { method: 'PUT', headers: life })
+  const refused = await append({}, 10_001)
+  t.equal(refused.status, 413)
+  t.match(await refused.json(), { error: { code: 'FW_TOO_LARGE' } })
+  t.equal(await (await send('long', {})).text(), '[]', 'nothing is appended')
+  t.equal((await append(producer(0), 1)).status, 200)
+  t.equal((await append({}, 10_000)).status, 204)
+  t.equal(await ttlOf('long'), '3600')
+  const answer = await append(producer(1), 10_000)
+  t.equal(answer.status, 200)
+  t.equal(await ttlOf('long'), '3600')
+  const { headers } = await send('long', { method: 'HEAD' })
+  t.equal(answer.headers.get('stream-next-offset'), headers.get('stream-next-offset'))
+  t.equal((await append(producer(1), 1)).status, 204, 'a retry is a duplicate')
+
+  await send('full', { method: 'PUT', headers: life, body: messages(10_000) })
+  t.equal(await ttlOf('full'), '3600')
+})
+
 t.test('a stream keeps its content type and its producers when retention drops its first record', async t => {
   for (const settings of [{ HISTORY_EVENTS: '20' }, { HISTORY_BYTES: '2KiB' }, { HISTORY_AGE: '2s' }]) {
     const short = await startMemoryNode({ DURABLE_STREAMS: '1', ...settings })
