@@ -131,7 +131,12 @@ export class Fanwire extends Emitter<FanwireEvents> {
 
   /** The members of a channel. */
   presence(channel: string): Presence {
-    const presence = new Presence(channel, this.#env, (name, options) => this.subscribe(name, options))
+    const presence: Presence = new Presence(
+      channel,
+      this.#env,
+      (name, options) => this.subscribe(name, options),
+      () => void this.#presences.delete(presence),
+    )
     this.#presences.add(presence)
     return presence
   }

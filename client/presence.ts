@@ -33,6 +33,7 @@ export class Presence extends Emitter<PresenceEvents> {
   readonly channel: string
   readonly #env: Env
   readonly #subscribe: (channel: string, options: SubscribeOptions) => Subscription<Member>
+  readonly #gone: () => void
   readonly #members = new Map<string, Member>()
   #lives: Subscription<Member> | undefined
   #closed = false
@@ -41,11 +42,13 @@ export class Presence extends Emitter<PresenceEvents> {
     channel: string,
     env: Env,
     subscribe: (channel: string, options: SubscribeOptions) => Subscription<Member>,
+    gone: () => void,
   ) {
     super()
     this.channel = channel
     this.#env = env
     this.#subscribe = subscribe
+    this.#gone = gone
     void this.#load()
   }
 
@@ -56,6 +59,7 @@ export class Presence extends Emitter<PresenceEvents> {
   close(): void {
     this.#closed = true
     this.#lives?.close()
+    this.#gone()
   }
 
   async #load(): Promise<void> {

@@ -363,3 +363,12 @@ t.test('presence that is closed once its members are loaded reads nothing more',
   await until('a later subscription is open', () => read().includes('room:open'))
   t.notOk(read().includes('fanwire:presence:room:closed'))
 })
+
+t.test('the client forgets presence that was closed', async t => {
+  const fanwire = client(url)
+  const room = fanwire.presence('forgotten')
+  room.close()
+  room.close = () => t.fail('it is closed already')
+  fanwire.close()
+  t.equal(fanwire.state.name, 'closed')
+})
