@@ -71,7 +71,7 @@ const MAX_FETCHING = 16
 /** How long the socket of a slow reader may be full if a rule closes slow readers, ms. */
 const CLOSE_SLOW_AFTER_MS = 2000
 /** The number of unwanted events after which a client receives its position. */
-const REPORT_AFTER = 1000
+export const REPORT_AFTER = 1000
 const NOTHING = Buffer.alloc(0)
 
 /** The reason to close a connection whose readers have reached the ends of their plans. */

@@ -37,7 +37,7 @@ export class Reader implements Position, Member {
   stretches: Stretches
   /** Undefined if it wants all events. */
   view: View | undefined
-  /** The last offset that was reported to the client; only kept while there is a view. */
+  /** The last offset that was reported to the client; only kept while it receives a selection. */
   reportedOffset: number
   /** Set by callers that may revoke the channel. */
   grant: ReadGrant | undefined

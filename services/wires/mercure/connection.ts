@@ -2,7 +2,12 @@
 
 import type { Identity } from '../../broker/access/identity.ts'
 import type { Gap, Position } from '../../broker/event/position.ts'
-import { Connection, type ConnectionRegistry, type Outlet } from '../../broker/fanout/connection.ts'
+import {
+  Connection,
+  type ConnectionRegistry,
+  type Outlet,
+  REPORT_AFTER,
+} from '../../broker/fanout/connection.ts'
 import type { CloseReason, Framing } from '../../broker/fanout/framing.ts'
 import type { Reader } from '../../broker/fanout/reader.ts'
 import { allocateChunk } from '../../http/chunks.ts'
@@ -58,6 +63,23 @@ export class MercureConnection extends Connection {
     if (pieces === undefined) return super.write(bytes)
     const wanted = pieces.filter(({ event }) => this.#parts.audience.takes(event))
     if (wanted.length > 0) super.write(this.#frame(bytes, pieces, wanted))
+    const last = wanted.findLast(({ event }) => event.kind !== 'transient')
+    this.#reportAfter(REPORT_AFTER, last?.event.offset)
+  }
+
+  override beat(): void {
+    if (!this.blocked) this.#reportAfter(1)
+    super.beat()
+  }
+
+  /** Sends the position if the client has not received the last `updates` updates. `known`: the last that it has. */
+  #reportAfter(updates: number, known?: number): void {
+    const [reader] = this.readers
+    if (reader === undefined) return
+    if (known !== undefined) reader.reportedOffset = known
+    if (reader.offset - reader.reportedOffset < updates) return
+    reader.reportedOffset = reader.offset
+    super.write(this.framing.passed(reader.channel.name, reader, this.cursor()))
   }
 
   #frame(bytes: Buffer, pieces: readonly Piece[], wanted: readonly Piece[]): Buffer {

@@ -52,12 +52,12 @@ const stretch: Framing['stretch'] = (events, from, to) => {
 }
 
 const frames = bodyFraming(WIRE, {
-  // No blank line: some clients deliver every block, even one without data.
-  opening: () => `:\nretry: ${jitter(2000)}\n`,
+  // Blocks without data would be enough to move the cursor, but some clients deliver even these as messages.
+  opening: cursor => `event: fanwire:open\ndata: {}\nid: #${cursor}\nretry: ${jitter(2000)}\n\n`,
   stretch,
   gap: (_channel, { from, to }, cursor) =>
     `event: gap\ndata: {"from":"#${printPosition(from)}","to":"#${printPosition(to)}"}\nid: #${cursor}\n\n`,
-  passed: () => '',
+  passed: (_channel, _at, cursor) => `event: fanwire:passed\ndata: {}\nid: #${cursor}\n\n`,
   heartbeat: ':\n',
   closing({ code, reason, retry }) {
     if (retry !== undefined) return `retry: ${retry}\n: ${code} ${reason}\n`

@@ -2,7 +2,8 @@
 // of its tokens, and other wires on the same channels. For invalid input, see mercure-input.test.ts.
 
 import t from 'tap'
-import { startMemoryNode } from '../../contract/node.ts'
+import { UPDATES, updateData } from '../../../services/broker/event/update.ts'
+import { type Node, startMemoryNode } from '../../contract/node.ts'
 import { stopClock } from '../../support/stopped-clock.ts'
 import { until } from '../../support/until.ts'
 import { accessToken, ALL, HUB, startHub, tokenOf } from '../../support/mercure.ts'
@@ -24,6 +25,9 @@ interface Listed {
 }
 const books = 'https://example.com/books/'
 const dataOf = (received: readonly { data: string }[]) => received.map(({ data }) => data)
+function cutAll({ hub: { connections } }: Node): void {
+  for (const connection of connections) connection.cut()
+}
 const query = (pairs: [string, string][]) => `?${new URLSearchParams(pairs)}`
 
 t.test('without the setting its path does not exist', async t => {
@@ -200,7 +204,7 @@ t.test('a subscriber resumes after its last update, by either form of id', async
     const reader = answer.body?.pipeThrough(new TextDecoderStream()).getReader()
     while (!/data: 4\nid: urn:ünique/.test(text)) text += (await reader?.read())?.value ?? ''
     stop.abort()
-    const found = [...text.matchAll(/^data: (.*)$/gm)].map(([, data]) => data)
+    const [, ...found] = [...text.matchAll(/^data: (.*)$/gm)].map(([, data]) => data)
     return {
       found,
       text,
@@ -255,10 +259,50 @@ t.test('an EventSource that is cut reconnects and misses nothing', async t => {
   const { got, received } = await subscribe(query([['topic', 'cut']]))
   await publish({ topic: 'cut', data: '1', id: 'urn:cut:1' })
   await got(1)
-  for (const connection of node.hub.connections) connection.cut()
+  cutAll(node)
   for (const n of [2, 3, 4]) await publish({ topic: 'cut', data: String(n) })
   await got(4)
   t.strictSame(dataOf(received), ['1', '2', '3', '4'])
+})
+
+t.test('a subscriber that is cut before its first update misses nothing', async t => {
+  const { got, received } = await subscribe('?topic=early', { types: ['fanwire:open'] })
+  t.match(await got(1), [{ id: /^#[a-z0-9]+-\d+$/, type: 'fanwire:open', data: '{}' }])
+  cutAll(node)
+  await publish({ topic: 'early', data: '1' })
+  await got(3)
+  t.match(received.slice(1), [{ type: 'fanwire:open', id: received[0]?.id }, { data: '1' }])
+})
+
+t.test('updates of other topics move the position of a subscriber', async t => {
+  const other = await startHub({ HISTORY_EVENTS: '100' })
+  t.teardown(() => {
+    other.disconnect()
+    return other.node.close()
+  })
+  const { got, received } = await other.subscribe('?topic=quiet', { types: ['fanwire:passed'] })
+  await other.publish({ topic: 'quiet', data: '1' })
+  await got(1)
+  const busy = { data: updateData({ topics: ['busy'] }, Buffer.from('1')) }
+  const [connection] = other.node.hub.connections
+  for (let round = 0; round < 4; round++) {
+    await other.node.append(UPDATES, ...Array.from({ length: 50 }, () => busy))
+    connection?.catchUp()
+  }
+  connection?.beat()
+  connection?.beat()
+  await got(2)
+  cutAll(other.node)
+  await other.publish({ topic: 'quiet', data: '2' })
+  await got(3)
+  t.match(received, [{ data: '1' }, { type: 'fanwire:passed', id: /^#.*-201$/, data: '{}' }, { data: '2' }])
+})
+
+t.test('after 1,000 updates of other topics a subscriber receives its position', async t => {
+  const { got } = await subscribe('?topic=quiet', { types: ['fanwire:passed'] })
+  const busy = { data: updateData({ topics: ['busy'] }, Buffer.from('1')) }
+  const ids = await node.append(UPDATES, ...Array.from({ length: 1000 }, () => busy))
+  t.match(await got(1), [{ type: 'fanwire:passed', id: `#${ids.at(-1)}`, data: '{}' }])
 })
 
 t.test('subscriptions are listed, and published as updates', async t => {
