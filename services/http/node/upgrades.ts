@@ -114,7 +114,7 @@ function endWith(response: ServerResponse, socket: Socket): void {
 }
 
 /** Replaces the last segment of a path by a colon, to compare it with routes whose last segment is a parameter. */
-const withParameter = (path: string) => path.replace(/[^/]+$/, ':')
+const withParameter = (path: string) => `${path.slice(0, path.lastIndexOf('/') + 1)}:`
 
 /** The head of a request, without its upgrade headers. */
 function headWithoutUpgrade(request: IncomingMessage): Buffer {

@@ -3,7 +3,7 @@
 import type { Attack } from '../attack.ts'
 import { everyChannel, idleChannels, newChannels } from './channels.ts'
 import { deflateAfterError } from './deflate-after-error.ts'
-import { extensionSpaces } from './extension-spaces.ts'
+import { extensionSpaces, longPaths } from './extension-spaces.ts'
 import { encodedMetrics, foreignHost } from './foreign-names.ts'
 import { http2Streams } from './http2-streams.ts'
 import { largePages } from './large-pages.ts'
@@ -29,6 +29,7 @@ export const attacks: readonly Attack[] = [
   pipelinedPolls,
   http2Streams,
   extensionSpaces,
+  longPaths,
   pings,
   malformedTexts,
   subscriptions,

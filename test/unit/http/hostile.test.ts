@@ -143,6 +143,25 @@ t.test('invalid and malformed requests get a coded error', async t => {
   }
 })
 
+t.test('a handshake for a long path takes no more time if the path ends with a slash', async t => {
+  const upgrade =
+    'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n' +
+    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n'
+  const handshake = (path: string) => exchange(`GET /${path} HTTP/1.1\r\n${H}${upgrade}\r\n`)
+  /** The CPU time of three handshakes, µs. */
+  const costOf = async (path: string) => {
+    const before = process.cpuUsage()
+    for (let i = 0; i < 3; i++) t.match(await handshake(path), /^HTTP\/1.1 414 /)
+    const { user, system } = process.cpuUsage(before)
+    return user + system
+  }
+  const long = 'a'.repeat(60_000)
+  await costOf(long)
+  const usual = await costOf(long)
+  // In quadratic time, it would be a thousand times as much.
+  t.ok((await costOf(`${long}/`)) < 50 * usual)
+})
+
 /** Texts that would add a header, a block or a line if they were not escaped. */
 const INJECTIONS = [
   '%0d%0aSet-Cookie:%20a=b',
