@@ -113,6 +113,18 @@ export function logActsContract(t: Test, name: string, make: MakeLog): void {
     t.equal((await record(log, 'a')).ended, true)
   })
 
+  withLog('the end is not one of the newest events', async (t, log) => {
+    await append(log, 'a', [draft(1), draft(2), END])
+    const kinds = async (last: number, events = ALL.events) => {
+      const page = await log.read('a', { last }, { ...ALL, events })
+      return page.events.map(event => event.kind ?? dataOf(event))
+    }
+    t.same(await kinds(1), [2, 'end'])
+    t.same(await kinds(1, 1), [2])
+    t.same(await kinds(2), [1, 2, 'end'])
+    t.same(await kinds(3), [1, 2, 'end'])
+  })
+
   withLog('a duplicate gets its first result even after the end', async (t, log) => {
     const once = [draft(1, { idempotencyKey: 'k' })]
     const position = await append(log, 'a', once)

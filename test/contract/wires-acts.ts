@@ -95,6 +95,9 @@ export function wireActs(t: Test, wire: Wire, node: Node, connect: Connect): voi
     await closes(t, wire, again)
     const filtered = await connect({ channels: [channel], cursor: first, select: { types: ['none'] } })
     t.same(await filtered.next(), end, 'whatever the filter')
+    const newest = await connect({ channels: [channel], cursor: 'last:1' })
+    t.equal(idOf(await newest.event()), one, 'the end is not one of the newest events')
+    t.same(await newest.next(), end)
   })
 
   t.test('an erased event keeps its position, time and type, and nothing else', async t => {

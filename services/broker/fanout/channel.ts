@@ -2,7 +2,7 @@
 
 import { FanwireError } from '../../errors.ts'
 import type { LogEvent } from '../event/event.ts'
-import { type Gap, isPosition, isSince, type Position, type Start } from '../event/position.ts'
+import { type Gap, isPosition, isSince, type Last, type Position, type Start } from '../event/position.ts'
 import type { ChannelLog, Feed, Follower, Page, PageLimit, RetentionOf } from '../log/log.ts'
 import type { ConcurrencyLimit } from './concurrency-limit.ts'
 import type { Flushable, FlushLoop } from './flush-loop.ts'
@@ -330,13 +330,19 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
     this.lastRead = now
     this.#remember(() => this.recent.trim(now))
     const { epoch, head } = this.recent
-    const at = isPosition(start) ? start : { epoch, offset: head - (start === 'latest' ? 0 : start.last) }
+    const at = isPosition(start) ? start : { epoch, offset: head - this.#recordsOf(start) }
     if (!this.recent.holds(at)) return undefined
     const { from, to } = this.recent.extent(at.offset, limit)
     const cursor = { epoch, offset: at.offset + to - from }
     const events = this.recent.list.slice(from, to)
     const page = { gap: undefined, start: at, events, cursor, more: cursor.offset < head }
     return this.ended && !page.more ? { ...page, ended: true } : page
+  }
+
+  /** The number of records from a start on: as in history.ts, the end is not one of the newest events. */
+  #recordsOf(start: 'latest' | Last): number {
+    if (start === 'latest') return 0
+    return start.last + (this.ended ? 1 : 0)
   }
 
   /** The position that a start means. Raises LogUnavailable. */

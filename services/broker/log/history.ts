@@ -55,7 +55,10 @@ export function placeSince(history: History, { since }: Since, timeOf: (offset: 
   return justAfter(history, low)
 }
 
-/** Places a start in the history: where to continue, and the gap before it, if there is one. */
+/**
+ * Places a start in the history: where to continue, and the gap before it, if there is one. A channel's end is not one of
+ * its newest events.
+ */
 export function place(
   history: History,
   after: Exclude<Start, Since>,
@@ -63,8 +66,9 @@ export function place(
   if (after === 'earliest') return { start: floorOf(history), gap: undefined }
   if (after === 'latest') return { start: headOf(history), gap: undefined }
   if ('last' in after) {
-    const { floor, head } = history
-    return { start: justAfter(history, Math.max(floor, head - after.last)), gap: undefined }
+    const { floor, head, over } = history
+    const records = after.last + (over ? 1 : 0)
+    return { start: justAfter(history, Math.max(floor, head - records)), gap: undefined }
   }
   const gapTo = (to: Position) => ({ start: to, gap: { from: after, to } })
   const floor = floorOf(history)

@@ -21,7 +21,7 @@ end
 local function place()
   if epoch == '<' then return c.floor end
   if epoch == '>' then return c.head end
-  if epoch == '-' then return math.max(c.floor, c.head - offset) end
+  if epoch == '-' then return math.max(c.floor, c.head - offset - (c.over and 1 or 0)) end
   if epoch == '@' then return since(offset) end
   local begins = 0
   for name, last in string.gmatch(c.ended, '(%w+):(%d+)') do
