@@ -1,39 +1,36 @@
 // Requests to a node's admin routes, with an API key.
 
 import { readFile } from 'node:fs/promises'
-import { urlOf } from '../urls.ts'
-import { Misused } from './command.ts'
-
-/** Exit code: the node could not be reached. */
-export const CANNOT_ASK = 3
+import { nodeInEnvironment } from '../config/config.ts'
+import { Failed, Misused } from './command.ts'
+import { CANNOT_ASK, unreachable, urlOfNode } from './remote.ts'
 
 const ANSWER_MS = 10_000
 
-/** The URL of a route of the node that `--url` names. Raises Misused. */
-export function routeAt(url: string | undefined, path: string): URL {
-  const route = url === undefined ? undefined : urlOf(path, url)
-  if (route === undefined) throw new Misused('--url is missing or not a URL')
-  return route
+export const ADMIN_OPTIONS = {
+  url: { type: 'string' },
+  key: { type: 'string' },
+  'key-file': { type: 'string' },
+  json: { type: 'boolean' },
+} as const
+
+/** The common part of --help. */
+export const ADMIN_HELP = `  --url URL        the node (default: FANWIRE_URL, or http://127.0.0.1:8080)
+  --key KEY        an API key with the right admin (default: FANWIRE_TOKEN); --key-file FILE reads it from a file`
+
+export interface AdminFlags {
+  readonly url?: string
+  readonly key?: string
+  readonly 'key-file'?: string
 }
 
-/** The key in the file of `--key-file`. Raises Misused. */
-export async function keyIn(path: string | undefined): Promise<string | undefined> {
-  if (path === undefined) return undefined
+/** The response of an admin route. A request with a body is a POST. Raises Misused and Failed. */
+export async function askAdmin<T extends object>(flags: AdminFlags, path: string, body?: object): Promise<T> {
+  const node = urlOfNode(flags.url)
+  const key = await keyOf(flags)
+  let response: Response
   try {
-    return (await readFile(path, 'utf8')).trim()
-  } catch (error) {
-    throw new Misused(`${path} cannot be read: ${(error as NodeJS.ErrnoException).code}`)
-  }
-}
-
-/** The response, or the error as text. A request with a body is a POST. */
-export async function askAdmin<T extends object>(
-  url: URL,
-  key: string | undefined,
-  body?: object,
-): Promise<T | string> {
-  try {
-    const answer = await fetch(url, {
+    response = await fetch(node + path, {
       method: body === undefined ? 'GET' : 'POST',
       headers: {
         ...(body !== undefined && { 'content-type': 'application/json' }),
@@ -42,15 +39,27 @@ export async function askAdmin<T extends object>(
       body: body === undefined ? null : JSON.stringify(body),
       signal: AbortSignal.timeout(ANSWER_MS),
     })
-    const answered = (await answer.json()) as T & { error?: { code: string; message: string } }
-    return answered.error === undefined ? answered : `${answered.error.code}: ${answered.error.message}`
   } catch (error) {
-    return notReached(url.origin, error)
+    throw unreachable(node, error)
   }
+  const answer = (await response.json().catch(() => undefined)) as
+    | (T & { error?: { code: string; message: string } })
+    | undefined
+  if (answer === undefined)
+    throw new Failed(`HTTP_${response.status}: the response is not from fanwire`, CANNOT_ASK)
+  if (answer.error === undefined) return answer
+  const { code, message } = answer.error
+  const advice = response.status === 401 ? '. Give --key, --key-file or FANWIRE_TOKEN' : ''
+  throw new Failed(`${code}: ${message}${advice}`, CANNOT_ASK)
 }
 
-/** The message for an error of `fetch`. */
-export function notReached(url: string, error: unknown): string {
-  const { cause = error } = error as Error
-  return `${url} could not be reached: ${(cause as NodeJS.ErrnoException).code ?? (cause as Error).message}`
+/** The API key. Raises Misused. */
+async function keyOf({ key, 'key-file': file }: AdminFlags): Promise<string | undefined> {
+  if (key !== undefined) return key
+  if (file === undefined) return nodeInEnvironment().token
+  try {
+    return (await readFile(file, 'utf8')).trim()
+  } catch (error) {
+    throw new Misused(`${file} cannot be read: ${(error as NodeJS.ErrnoException).code}`)
+  }
 }

@@ -1,28 +1,24 @@
 // `fanwire explain`: asks a node which rule allows or denies a right, or why an event did or did not reach a user.
 
 import { parseArgs } from 'node:util'
-import { askAdmin, CANNOT_ASK, keyIn, routeAt } from './admin-node.ts'
-import { type Command, print, readArgs, remark } from './command.ts'
+import { ADMIN_HELP, ADMIN_OPTIONS, askAdmin } from './admin-node.ts'
+import { type Command, Misused, print, readArgs } from './command.ts'
 
 const OPTIONS = {
-  url: { type: 'string' },
-  key: { type: 'string' },
-  'key-file': { type: 'string' },
+  ...ADMIN_OPTIONS,
   user: { type: 'string' },
   token: { type: 'string' },
   right: { type: 'string' },
   channel: { type: 'string' },
   id: { type: 'string' },
-  json: { type: 'boolean' },
 } as const
 
 const DENIED = 1
 
 export const explain: Command = {
-  help: `fanwire explain --url URL [--key KEY] QUESTION: explains a decision of a node (POST /v1/admin/explain)
+  help: `fanwire explain QUESTION: explains a decision of a node (POST /v1/admin/explain)
 
-  --url URL        a node, such as http://127.0.0.1:8080
-  --key KEY        an API key with the right admin; --key-file FILE reads it from a file
+${ADMIN_HELP}
 
 Which rule allows or denies a right:
   --user USER | --token TOKEN  --right RIGHT  --channel CHANNEL
@@ -34,20 +30,12 @@ Why an event did or did not reach a user:
 Exit codes: 0 allowed, or an event was explained; 1 denied, or left to the application; 2 wrong usage; 3 the node could not be reached, or refused.`,
 
   async run(args) {
-    const {
-      url,
-      key,
-      'key-file': keyFile,
-      json = false,
-      ...asked
-    } = readArgs(() => parseArgs({ args: [...args], options: OPTIONS })).values
-    const route = routeAt(url, '/v1/admin/explain')
-    const answer = await askAdmin<Answer>(route, key ?? (await keyIn(keyFile)), asked)
-    if (typeof answer === 'string') {
-      remark(answer)
-      return CANNOT_ASK
-    }
-    print(...(json ? [JSON.stringify(answer)] : inWords(answer)))
+    const { values } = readArgs(() => parseArgs({ args: [...args], options: OPTIONS }))
+    const { user, token, right, channel, id } = values
+    if (channel === undefined || (user ?? token) === undefined || (right ?? id) === undefined)
+      throw new Misused('name a --channel, a --user or a --token, and a --right or the --id of an event')
+    const answer = await askAdmin<Answer>(values, '/v1/admin/explain', { user, token, right, channel, id })
+    print(...(values.json ? [JSON.stringify(answer)] : inWords(answer)))
     return answer.allowed === false ? DENIED : 0
   },
 }

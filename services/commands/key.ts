@@ -14,6 +14,7 @@ const OPTIONS = {
   channels: { type: 'string' },
   until: { type: 'string' },
   file: { type: 'string' },
+  json: { type: 'boolean' },
 } as const
 
 /** The file's mode: only its owner may read it, although it has only the hashes of keys. */
@@ -27,6 +28,7 @@ export const key: Command = {
   --channels PATTERNS  its channels, separated by commas (default: *, all); add a pattern that contains a comma to the file by hand
   --until TIME         when the key expires, such as 2027-01-31 or 2027-01-31T12:00:00Z
   --file FILE          adds the key's entry to this file (FANWIRE_KEYS_FILE); without it, the entry is printed
+  --json               prints {"key","entry"}
 
 The key is printed once and not stored: the entry contains its hash.
 Example: fanwire key --id shop --allow publish --channels 'orders:*' --file keys.json`,
@@ -38,6 +40,7 @@ Example: fanwire key --id shop --allow publish --channels 'orders:*' --file keys
       channels = '*',
       until,
       file,
+      json,
     } = readArgs(() => parseArgs({ args: [...args], options: OPTIONS })).values
     if (id === undefined) throw new Misused('--id is missing')
     if (allow === undefined) throw new Misused('--allow is missing')
@@ -46,9 +49,9 @@ Example: fanwire key --id shop --allow publish --channels 'orders:*' --file keys
     try {
       const made = makeApiKey(id, rights, listOf(channels), until)
       if (file !== undefined) await add(file, made.entry)
-      print(made.key)
-      if (file === undefined) print(JSON.stringify(made.entry))
-      else remark(`its entry is in ${file}; the key itself is not stored`)
+      if (json) print(JSON.stringify({ key: made.key, entry: made.entry }))
+      else print(made.key, ...(file === undefined ? [JSON.stringify(made.entry)] : []))
+      if (file !== undefined) remark(`its entry is in ${file}; the key itself is not stored`)
       return 0
     } catch (error) {
       // The fault is in an option's value: key.id is --id.

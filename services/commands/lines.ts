@@ -3,9 +3,8 @@
 import { createInterface } from 'node:readline'
 import { FanwireError } from '../../client/errors.ts'
 import { createPublisher, type Entry, type Publisher } from '../../client/publisher.ts'
-import { notReached } from './admin-node.ts'
 import { type Failed, remark } from './command.ts'
-import { failedBy, type Remote, unreachable, writeLine } from './remote.ts'
+import { failedBy, notReached, type Remote, unreachable, writeLine } from './remote.ts'
 
 /** The lines of stdin that are not blank, with their numbers. */
 export async function* linesOfStdin(): AsyncGenerator<readonly [line: string, number: number]> {

@@ -4,11 +4,12 @@ import { parseArgs } from 'node:util'
 import { FanwireError } from '../../client/errors.ts'
 import { urlOf } from '../urls.ts'
 import { nodeInEnvironment } from '../config/config.ts'
-import { CANNOT_ASK, notReached } from './admin-node.ts'
 import { Failed, Misused, readArgs } from './command.ts'
 
 /** Exit code: the node refused it. */
 export const FAILED = 1
+/** Exit code: the node could not be reached. */
+export const CANNOT_ASK = 3
 
 const ANSWER_MS = 30_000
 
@@ -44,15 +45,20 @@ export function remoteArgs<const F extends Flags>(
   const options = { ...REMOTE_OPTIONS, ...flags }
   const parsed = readArgs(() => parseArgs({ args: [...args], options, allowPositionals: true }))
   const { url, token, json } = parsed.values as { url?: string; token?: string; json?: boolean }
-  const found = nodeInEnvironment()
   const remote: Remote = {
-    url: (url ?? found.url ?? 'http://127.0.0.1:8080').replace(/\/+$/, ''),
-    token: token ?? found.token,
+    url: urlOfNode(url),
+    token: token ?? nodeInEnvironment().token,
     json: json === true,
   }
-  if (!/^https?:\/\//.test(remote.url) || urlOf(remote.url) === undefined)
-    throw new Misused(`${JSON.stringify(remote.url)} is not the URL of a node, such as http://127.0.0.1:8080`)
   return { values: parsed.values as ValuesOf<F>, positionals: parsed.positionals, remote }
+}
+
+/** The URL of the node that `--url` or the environment names, without a slash at the end. Raises Misused. */
+export function urlOfNode(flag: string | undefined): string {
+  const url = (flag ?? nodeInEnvironment().url ?? 'http://127.0.0.1:8080').replace(/\/+$/, '')
+  if (!/^https?:\/\//.test(url) || urlOf(url) === undefined)
+    throw new Misused(`${JSON.stringify(url)} is not the URL of a node, such as http://127.0.0.1:8080`)
+  return url
 }
 
 export const pathOf = (channel: string) => `/v1/channels/${encodeURIComponent(channel)}`
@@ -86,6 +92,12 @@ export async function request(
     message: 'the response is not from fanwire',
   }
   throw failedBy(new FanwireError(code, message, response.status), token)
+}
+
+/** The message for an error of `fetch`. */
+export function notReached(url: string, error: unknown): string {
+  const { cause = error } = error as Error
+  return `${url} could not be reached: ${(cause as NodeJS.ErrnoException).code ?? (cause as Error).message}`
 }
 
 /** The failure for an error of `fetch`, with advice. */

@@ -41,7 +41,7 @@ fanwire token check TOKEN [--keys FILE]: shows what a token grants, or why it is
   --channels PATTERNS the channels that the rights apply to, separated by commas
   --for TIME          lifetime (default: 1h)
   --info JSON         shown by presence with the user
-  --json              prints JSON
+  --json              prints JSON: {"token"}, or {"ok","signature","claims"} with "reason" and "message" if it is refused
 
 Without a key set, check does not verify the signature, and says so.
 Exit codes: 0 valid, 1 refused, 2 wrong usage.
@@ -54,7 +54,8 @@ Example: fanwire token mint --keys jwks.json --user ada --allow sub,pub --channe
     const [what, text, ...more] = positionals
     const keys = values.keys ?? tokenKeysInEnvironment()
     if (what === 'mint' && text === undefined) {
-      print(await mint({ ...values, keys }))
+      const minted = await mint({ ...values, keys })
+      print(values.json ? JSON.stringify({ token: minted }) : minted)
       return 0
     }
     if (what !== 'check' || text === undefined || more.length > 0)

@@ -7,11 +7,19 @@ import { members } from '../broker/event/json-spans.ts'
 import type { Message } from '../../client/link.ts'
 import type { Entry } from '../../client/publisher.ts'
 import type { Event } from '../../client/types.ts'
-import { CANNOT_ASK } from './admin-node.ts'
 import { type Command, Failed, remark } from './command.ts'
 import { warnOfGap } from './history.ts'
 import { linesOfStdin, publishAll, withPublisher } from './lines.ts'
-import { FAILED, oneChannel, type Remote, REMOTE_HELP, remoteArgs, request, writeLine } from './remote.ts'
+import {
+  CANNOT_ASK,
+  FAILED,
+  oneChannel,
+  type Remote,
+  REMOTE_HELP,
+  remoteArgs,
+  request,
+  writeLine,
+} from './remote.ts'
 
 export const exportChannel: Command = {
   help: `fanwire export CHANNEL > FILE: writes all events of a channel as NDJSON, for fanwire import

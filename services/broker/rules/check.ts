@@ -1,12 +1,13 @@
 // The output of `fanwire check FILE` for a rules file.
 
-import { BadFileError, problemLine } from '../files/bad-file.ts'
+import { BadFileError, type Problem, problemLine } from '../files/bad-file.ts'
 import { readText } from '../files/watched-file.ts'
 import { LARGEST_RULES_FILE, parseRules } from './parse.ts'
 
 export interface Checked {
   /** One problem per line, as `path:line:column: message`, or a single line with a summary. */
   readonly lines: readonly string[]
+  readonly problems: readonly Problem[]
   /** 0: valid; 1: it has problems; 2: it can't be read. */
   readonly exitCode: 0 | 1 | 2
 }
@@ -22,6 +23,7 @@ export async function checkRulesFile(path: string): Promise<Checked> {
     const { list } = parseRules(text)
     return {
       lines: [`${path}: ${list.length} ${list.length === 1 ? 'rule' : 'rules'}, no problem`],
+      problems: [],
       exitCode: 0,
     }
   } catch (error) {
@@ -31,5 +33,6 @@ export async function checkRulesFile(path: string): Promise<Checked> {
 
 function problemsOf(path: string, error: unknown, exitCode: 1 | 2): Checked {
   if (!(error instanceof BadFileError)) throw error
-  return { lines: error.problems.map(problem => problemLine(problem, path)), exitCode }
+  const { problems } = error
+  return { lines: problems.map(problem => problemLine(problem, path)), problems, exitCode }
 }

@@ -39,6 +39,8 @@ t.test('key: generates a key that matches its entry', async t => {
   t.match(JSON.parse(entry), { id: 'shop', allow: ['publish', 'subscribe'], channels: ['chat:*'] })
   t.notMatch(entry, key)
   t.equal(createApiKeys(parseKeysFile(`[${entry}]`)).find(key).ok, true)
+  const json = JSON.parse((await run('key', '--id', 'shop', '--allow', 'admin', '--json')).output)
+  t.match(json, { key: /^fw_/, entry: { id: 'shop', allow: ['admin'] } })
 })
 
 t.test('key: adds entries to a file without damaging others', async t => {
@@ -106,6 +108,13 @@ t.test('check: prints path, line and column', async t => {
   t.ok(second.output.startsWith(`${bad}:2:33: `), second.output)
   t.equal(third.code, 2)
   t.equal(misused.code, 2)
+  const json = await Promise.all([run('check', good, '--json'), run('check', '--json', bad)])
+  t.strictSame(JSON.parse(json[0].output), { ok: true, problems: [] })
+  t.match(JSON.parse(json[1].output), {
+    ok: false,
+    problems: [{ line: 2, column: 33, message: /everybody/ }],
+  })
+  t.strictSame([json[0].code, json[1].code], [0, 1])
 })
 
 const ROOMS = 'channels:\n  - { match: "inbox:{user}", subscribe: user }\n'
@@ -144,6 +153,12 @@ t.test("explain: prints the node's answer; acts are audited, and no secret is lo
   const wrong = await run('explain', '--url', node.url, '--key', 'fw_wr0ng', '--user', 'ada', ...right)
   t.strictSame([wrong.code, /FW_UNAUTHORIZED/.test(wrong.output)], [3, true], wrong.output)
   t.equal((await run('explain', '--user', 'ada')).code, 2)
+  t.match(wrong.output, /Give --key, --key-file or FANWIRE_TOKEN/)
+  const inEnvironment = { env: { FANWIRE_URL: node.url, FANWIRE_TOKEN: secret } }
+  const asked = await runNode({ ...inEnvironment, args: ['explain', '--user', 'ada', ...right] })
+  t.strictSame([asked.code, asked.output], [0, allowed.output])
+  const hooks = await runNode({ ...inEnvironment, args: ['hooks'] })
+  t.strictSame([hooks.code, hooks.output], [0, 'the rules file has no webhooks'])
   t.equal((await run('explain', '--url', 'http://127.0.0.1:1', '--user', 'ada', ...right)).code, 3)
 
   await fetch(`${node.url}/v1/admin/users/ada/revoke`, {

@@ -215,6 +215,10 @@ t.test('token: the key set is that of the node unless --keys names another', asy
   t.match(await here(t, 'token', 'check', fine, '--keys', join(folder, 'other.json')), { code: 1 })
   const minted = (await here(t, 'token', 'mint', '--user', 'ada')).out.trim()
   t.match(await here(t, 'token', 'check', minted), { code: 0 })
+  const json = JSON.parse((await here(t, 'token', 'mint', '--user', 'ada', '--json')).out) as {
+    token: string
+  }
+  t.match(await here(t, 'token', 'check', json.token), { code: 0 })
 })
 
 t.test('token: minted tokens are valid, and broken ones are rejected with a reason', async t => {

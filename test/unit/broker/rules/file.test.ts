@@ -288,10 +288,15 @@ t.test('fanwire check prints path, line and column', async t => {
   const path = join(await folder(t), 'rules.yaml')
   t.strictSame(await checkRulesFile(path), {
     lines: [`${path}: it can't be read: there is no such file`],
+    problems: [{ message: "it can't be read: there is no such file" }],
     exitCode: 2,
   })
   await writeFile(path, rule('user'))
-  t.strictSame(await checkRulesFile(path), { lines: [`${path}: 1 rule, no problem`], exitCode: 0 })
+  t.strictSame(await checkRulesFile(path), {
+    lines: [`${path}: 1 rule, no problem`],
+    problems: [],
+    exitCode: 0,
+  })
   await writeFile(path, 'channels:\n  - match: "a:**"\n  - macth: b\n')
   const { lines, exitCode } = await checkRulesFile(path)
   t.equal(exitCode, 1)
