@@ -4,7 +4,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Access, Lapse, LapsedGrant } from '../broker/access/access.ts'
 import { type Asker, bareAsker, Disconnected } from '../broker/access/asking.ts'
-import { type Identity, msOf, nextEndOf } from '../broker/access/identity.ts'
+import { type Identity, msOf, nextEndOf, withFewerTokens } from '../broker/access/identity.ts'
 import type { Position } from '../broker/event/position.ts'
 import type { CloseReason } from '../broker/fanout/framing.ts'
 import type { ReadGrant } from '../broker/fanout/reader.ts'
@@ -153,9 +153,12 @@ export class Clients {
   #acting = false
 
   readonly #lives: ClientLives | undefined
+  readonly #mostTokens: number
 
-  constructor(access: Access, lives?: ClientLives) {
+  /** `mostTokens`: how many channel tokens of a client are kept. */
+  constructor(access: Access, lives?: ClientLives, mostTokens = Infinity) {
     this.#access = access
+    this.#mostTokens = mostTokens
     this.#lives = lives
     access.on('rules', () => void this.#judgeAll())
     access.on('revoked', user => this.#act(user, client => this.#judge(client)))
@@ -184,7 +187,7 @@ export class Clients {
   /** Called when the client has another identity, such as by a new token. */
   renew(client: Client | undefined, identity: Identity): void {
     if (!(client instanceof Entry) || !this.#clients.has(client)) return
-    this.#become(client, identity)
+    this.#become(client, withFewerTokens(identity, this.#mostTokens, client.held.channels))
     this.#judge(client)
   }
 

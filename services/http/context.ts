@@ -180,7 +180,7 @@ type Parts = Omit<Context, Made> & {
 export function createContext(parts: Parts): Context {
   const { access } = parts
   const { presence, lives } = createPresence(parts)
-  const clients = new Clients(access, clientLives(lives))
+  const clients = new Clients(access, clientLives(lives), parts.config.maxChannels)
   const limits = new Limits(parts.config)
   parts.metrics.countLimited(() => limits.hits)
   const pressure = new Pressure(parts.config)

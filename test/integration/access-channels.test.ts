@@ -174,6 +174,23 @@ each(
   },
 )
 
+each(
+  'tokens for one channel add up: none takes away the rights of another',
+  async (t, world, node, connect) => {
+    const clock = stopClock(t)
+    const member = await connect(t, node, world.token({ caps: undefined }))
+    const token = (claims: object) => world.token({ caps: undefined, channel: 'room:1', ...claims })
+    t.match(await member.subscribe({ channel: 'room:1', token: token({}) }), { ok: {} })
+    for (const claims of [{ allow: ['hst'] }, { exp: soon() }]) {
+      t.match(await member.subscribe({ channel: 'room:1', token: token(claims) }), { ok: {} })
+    }
+    clock.forward(SHORT_MS)
+    await node.append('room:1', '1')
+    await until('the channel continues', () => member.events.length === 1)
+    t.strictSame(member.taken, [])
+  },
+)
+
 each('a refreshed connection outlives the tokens of its channels', async (t, world, node, connect) => {
   const clock = stopClock(t)
   const member = await connect(t, node, world.token({ caps: undefined, exp: soon() }))

@@ -104,6 +104,16 @@ export function isGranted(all: readonly Grants[], right: Right, channel: string)
   return all.some(({ list }) => list.some(grant => grantHas(grant, right, channel)))
 }
 
+/** Whether a grant includes the channels, the rights and the events of another one. */
+export function containsGrant(whole: Grant, part: Grant): boolean {
+  return (
+    part.topics === undefined &&
+    (whole.rights & part.rights) === part.rights &&
+    (whole.filter === undefined || whole.filter.key === part.filter?.key) &&
+    part.channels.every(channel => whole.channels.includes(channel))
+  )
+}
+
 /** A grant for the whole node: rights that concern no single channel must be granted on `*`. */
 export function findWholeGrant(all: readonly Grants[], source: GrantSource, right: Right): Grant | undefined {
   return all

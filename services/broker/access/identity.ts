@@ -1,6 +1,6 @@
 // Identities: who makes a request, with which grants, and until when.
 
-import type { Grants } from './grants.ts'
+import { containsGrant, type Grants, isGranted } from './grants.ts'
 
 export type { Right } from './grants.ts'
 
@@ -49,17 +49,33 @@ export function isStranger({ kind, grants }: Identity): boolean {
   return kind === 'anonymous' && grants.length === 0
 }
 
-/** The identity with additional channel tokens, which replace earlier ones for the same channels. */
+/** The identity with additional channel tokens. Each replaces earlier ones that it fully contains, so that renewals do not pile up. */
 export function withChannelTokens(identity: Identity, tokens: readonly Grants[]): Identity {
   if (tokens.length === 0) return identity
-  const kept = identity.grants.filter(earlier => !tokens.some(token => replaces(token, earlier)))
+  const kept = identity.grants.filter(earlier => !tokens.some(token => contains(token, earlier)))
   return { ...identity, grants: [...kept, ...tokens] }
 }
 
-function replaces(token: Grants, earlier: Grants): boolean {
+/** Whether a channel token grants all that an earlier one of the same source grants, for at least as long. */
+function contains(token: Grants, earlier: Grants): boolean {
   if (token.channelToken === undefined || earlier.channelToken === undefined) return false
-  const channels = token.list.flatMap(grant => grant.channels)
-  return earlier.list.every(grant => grant.channels.every(channel => channels.includes(channel)))
+  if (token.source !== earlier.source) return false
+  const { endsAt = Infinity } = token.channelToken
+  if (endsAt < (earlier.channelToken.endsAt ?? Infinity)) return false
+  return earlier.list.every(part => token.list.some(whole => containsGrant(whole, part)))
+}
+
+/**
+ * The identity with at most `most` channel tokens: without the oldest ones of channels that it does not read, or, if that
+ * does not suffice, without the oldest ones.
+ */
+export function withFewerTokens(identity: Identity, most: number, read: readonly string[]): Identity {
+  const tokens = channelTokensOf(identity)
+  if (tokens.length <= most) return identity
+  const unread = tokens.filter(token => !read.some(channel => isGranted([token], 'subscribe', channel)))
+  const byUse = [...new Set([...unread, ...tokens])]
+  const dropped = new Set(byUse.slice(0, tokens.length - most))
+  return { ...identity, grants: identity.grants.filter(grants => !dropped.has(grants)) }
 }
 
 /** The grants of its channel tokens. */

@@ -1,7 +1,8 @@
 // When a token must be replaced, as sent to clients: seconds from now.
 
 import { CLOCK_LEEWAY_MS } from '../../broker/access/tokens.ts'
-import { type Identity, msOf } from '../../broker/access/identity.ts'
+import { isGranted } from '../../broker/access/grants.ts'
+import { channelTokensOf, type Identity, msOf } from '../../broker/access/identity.ts'
 
 export interface Expiry {
   readonly expires?: true
@@ -18,10 +19,10 @@ export function expiryOf({ connectionEndsAt }: Identity): Expiry {
   return expiryAt(msOf(connectionEndsAt))
 }
 
-/** The expiry of a subscription, by the channel token that grants it. */
-export function subscriptionExpiryOf({ grants }: Identity, channel: string): Expiry {
-  const granted = grants.find(
-    ({ channelToken, list }) => channelToken && list.some(({ channels }) => channels.includes(channel)),
-  )
-  return expiryAt(granted?.channelToken?.endsAt)
+/** The expiry of a subscription: when the last channel token that grants it ends. */
+export function subscriptionExpiryOf(identity: Identity, channel: string): Expiry {
+  const granting = channelTokensOf(identity).filter(token => isGranted([token], 'subscribe', channel))
+  if (granting.length === 0) return {}
+  const end = Math.max(...granting.map(({ channelToken }) => channelToken?.endsAt ?? Infinity))
+  return expiryAt(end === Infinity ? undefined : end)
 }

@@ -5,7 +5,8 @@ import { EventEmitter } from 'node:events'
 import { mock } from 'node:test'
 import t, { type Test } from 'tap'
 import type { Access } from '../../../services/broker/access/access.ts'
-import { ANONYMOUS, type Identity } from '../../../services/broker/access/identity.ts'
+import { grant, type Grants } from '../../../services/broker/access/grants.ts'
+import { ANONYMOUS, type Identity, withChannelTokens } from '../../../services/broker/access/identity.ts'
 import { Clients, DISCONNECTED, type Held } from '../../../services/http/clients.ts'
 import { stopPerformanceNow } from '../../support/stopped-clock.ts'
 
@@ -14,7 +15,7 @@ let clock: ReturnType<typeof stopPerformanceNow>
 const turn = () => new Promise(resolve => setImmediate(resolve))
 
 /** Clients of an access without rules, whose tokens can be revoked. */
-function fixture(t: Test, rights: Partial<Pick<Access, 'may'>> = {}) {
+function fixture(t: Test, rights: Partial<Pick<Access, 'may'>> = {}, mostTokens?: number) {
   const revoked = new Set<string>()
   const access = Object.assign(new EventEmitter(), {
     isOpen: false,
@@ -23,7 +24,7 @@ function fixture(t: Test, rights: Partial<Pick<Access, 'may'>> = {}) {
     may: () => ({ allowed: true }),
     ...rights,
   })
-  const clients = new Clients(access as unknown as Access)
+  const clients = new Clients(access as unknown as Access, undefined, mostTokens)
   t.teardown(() => clients.close())
   const ended: string[] = []
   return {
@@ -217,3 +218,24 @@ t.test('clients whose credentials expire in the same second end in slices', asyn
   while (ended.length < 6) await turn()
   t.equal(clients.size, 0)
 })
+
+t.test(
+  'a client keeps a bounded number of channel tokens, first those of channels that it reads',
+  async t => {
+    const { clients, connect } = fixture(t, {}, 3)
+    const client = connect('room:0')
+    if (client === undefined) return t.fail('it is not connected')
+    for (const room of [0, 1, 2, 3, 4]) {
+      const token: Grants = {
+        source: 'token',
+        list: [grant('channel token', [`room:${room}`], ['subscribe'])],
+        channelToken: { endsAt: undefined, signer: undefined, issuedAt: undefined },
+      }
+      clients.renew(client, withChannelTokens(client.identity, [token]))
+    }
+    t.strictSame(
+      client.identity.grants.flatMap(({ list }) => list.flatMap(({ channels }) => channels)),
+      ['room:0', 'room:3', 'room:4'],
+    )
+  },
+)

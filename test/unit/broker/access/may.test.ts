@@ -5,6 +5,7 @@ import t from 'tap'
 import { createApiKeys, makeApiKey, parseKeysFile } from '../../../../services/broker/access/api-keys.ts'
 import {
   capsGrants,
+  grant,
   type Grants,
   type GrantSource,
   RIGHTS,
@@ -183,6 +184,62 @@ t.test('a channel token adds to the grants of a connection', async t => {
   t.ok(may(withChannelTokens(ANONYMOUS, [more]), 'subscribe', 'chat:9', RULES).allowed)
   t.notOk(may(withChannelTokens(WHO.ann, [more]), 'history', 'chat:9', RULES).allowed)
   t.notOk(may(withChannelTokens(WHO.ann, [more]), 'subscribe', 'secret:9', RULES).allowed)
+})
+
+/** A channel token, or the application's answer about a channel. `endsAt`: ms; without it, it does not end. */
+function channelToken(source: GrantSource, endsAt: number | undefined, ...list: Grants['list']): Grants {
+  return { source, list, channelToken: { endsAt, signer: undefined, issuedAt: undefined } }
+}
+
+t.test('channel tokens add up in any order, whatever their rights, ends and sources', async t => {
+  const sub = grant('x', ['a'], ['subscribe'])
+  const hst = grant('x', ['a', 'b'], ['history'])
+  const filtered = capsGrants('hook', [{ channels: ['a'], allow: ['sub'], filter: { key: 'k', cmp: 'ex' } }])
+  if (typeof filtered === 'string') throw new Error(filtered)
+  const pairs: Readonly<Record<string, readonly [Grants, Grants]>> = {
+    rights: [channelToken('token', 1, sub), channelToken('token', 1, hst)],
+    ends: [channelToken('token', undefined, sub), channelToken('token', 1, sub, hst)],
+    sources: [channelToken('token', 1, sub), channelToken('hook', 2, sub, hst)],
+    channels: [channelToken('token', 1, hst), channelToken('token', 2, grant('x', ['a'], ['history']))],
+    filters: [channelToken('hook', 1, sub), channelToken('hook', 2, ...filtered.list)],
+  }
+  for (const [name, [one, other]] of Object.entries(pairs)) {
+    t.strictSame(
+      withChannelTokens(withChannelTokens(WHO.ann, [one]), [other]).grants.slice(1),
+      [one, other],
+      name,
+    )
+    t.strictSame(
+      withChannelTokens(withChannelTokens(WHO.ann, [other]), [one]).grants.slice(1),
+      [other, one],
+      name,
+    )
+  }
+})
+
+t.test('a channel token replaces those that it contains, such as by a renewal', async t => {
+  const sub = grant('x', ['a'], ['subscribe'])
+  const filter = { key: 'k', cmp: 'ex' }
+  const filtered = () => {
+    const read = capsGrants('hook', [{ channels: ['a'], allow: ['sub'], filter }])
+    if (typeof read === 'string') throw new Error(read)
+    return channelToken('hook', 1, ...read.list)
+  }
+  const pairs: Readonly<Record<string, readonly [Grants, Grants]>> = {
+    'a later end': [channelToken('token', 1, sub), channelToken('token', 2, sub)],
+    'a repeated signature': [channelToken('token', undefined, sub), channelToken('token', undefined, sub)],
+    'more rights and channels': [
+      channelToken('token', 1, sub),
+      channelToken('token', undefined, grant('x', ['b', 'a'], ['history', 'subscribe'])),
+    ],
+    'the same filter': [filtered(), filtered()],
+    'no filter': [filtered(), channelToken('hook', 1, sub)],
+  }
+  for (const [name, [earlier, later]] of Object.entries(pairs)) {
+    const both = withChannelTokens(withChannelTokens(WHO.ann, [earlier]), [later])
+    t.equal(both.grants.length, 2, name)
+    t.equal(both.grants[1], later, name)
+  }
 })
 
 t.test('a refusal names the missing right and its target, and no rules', async t => {
