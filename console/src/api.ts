@@ -66,13 +66,18 @@ export async function* lines(response: Response, bytes?: (count: number) => void
   const decoder = new TextDecoder()
   const reader = response.body.getReader()
   let rest = ''
-  for (;;) {
-    const { done, value } = await reader.read()
-    if (done) return
-    bytes?.(value.length)
-    const parts = (rest + decoder.decode(value, { stream: true })).split('\n')
-    rest = parts.pop() ?? ''
-    yield* parts
+  try {
+    for (;;) {
+      const { done, value } = await reader.read()
+      if (done) return
+      bytes?.(value.length)
+      const parts = (rest + decoder.decode(value, { stream: true })).split('\n')
+      rest = parts.pop() ?? ''
+      yield* parts
+    }
+  } finally {
+    // A caller that stops early must not leave the connection open. After an error of the connection this does nothing.
+    void reader.cancel().catch(() => {})
   }
 }
 

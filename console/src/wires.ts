@@ -2,6 +2,7 @@
 // raises when its connection breaks.
 
 import { type FanwireEvent, type Gap, lines, send, token } from './api.ts'
+import { isToken } from '../../client/credentials.ts'
 import { pause } from '../../client/pause.ts'
 
 export interface Sink {
@@ -158,13 +159,26 @@ async function* messages(
     ended = new Error(`closed: ${code} ${reason}`)
     wake()
   }
-  signal.addEventListener('abort', () => socket.close(), { once: true })
-  while (ended === undefined || waiting.length > 0) {
-    const message = waiting.shift()
-    if (message !== undefined) yield message
-    else await new Promise<void>(resolve => (wake = resolve))
+  const close = () => socket.close()
+  signal.addEventListener('abort', close)
+  try {
+    while (ended === undefined || waiting.length > 0) {
+      const message = waiting.shift()
+      if (message !== undefined) yield message
+      else await new Promise<void>(resolve => (wake = resolve))
+    }
+    if (!signal.aborted) throw ended
+  } finally {
+    signal.removeEventListener('abort', close)
+    close()
   }
-  if (!signal.aborted) throw ended
+}
+
+/** The credentials in the form of the messages of ws and socket.io; undefined without any. */
+function auth(): { token: string } | { key: string } | undefined {
+  const text = token.get()
+  if (text === '') return undefined
+  return isToken(text) ? { token: text } : { key: text }
 }
 
 const address = (path: string) => `${location.origin.replace(/^http/, 'ws')}${path}`
@@ -177,7 +191,8 @@ const ws: ReadWire = async reading => {
   const { sink, signal, fault, channel } = reading
   requireUpgrades(fault)
   const begin = (socket: WebSocket) => {
-    if (token.get() !== '') socket.send(JSON.stringify({ ref: 0, auth: { token: token.get() } }))
+    const credentials = auth()
+    if (credentials !== undefined) socket.send(JSON.stringify({ ref: 0, auth: credentials }))
     socket.send(JSON.stringify({ ref: 1, subscribe: channel, cursor: sink.cursor }))
   }
   for await (const message of messages(address('/v1/ws'), signal, begin)) {
@@ -198,7 +213,7 @@ const socketIo: ReadWire = async reading => {
   for await (const packet of messages(url, signal, opened => (socket = opened))) {
     sink.bytes(packet.length)
     if (packet.startsWith('0')) {
-      socket?.send(`40${token.get() === '' ? '' : JSON.stringify({ token: token.get() })}`)
+      socket?.send(`40${JSON.stringify(auth() ?? {})}`)
     } else if (packet === '2') socket?.send('3')
     else if (packet.startsWith('44')) throw new Error(JSON.parse(packet.slice(2)).message)
     else if (packet.startsWith('40')) {

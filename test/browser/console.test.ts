@@ -58,6 +58,12 @@ async function show(page: Page, origin: string, view: string): Promise<void> {
     .waitFor()
 }
 
+async function signIn(page: Page, credential: string): Promise<void> {
+  await page.locator('.token > button').click()
+  await page.getByLabel('Token or API key').fill(credential)
+  await page.getByRole('button', { name: 'Use it' }).click()
+}
+
 if (withoutBrowser === false) await inBrowser(await startBrowser())
 else t.test('the console in a browser', { skip: withoutBrowser }, async () => {})
 
@@ -122,6 +128,44 @@ async function inBrowser(browser: Browser): Promise<void> {
     await page.getByRole('button', { name: 'Resume ws' }).click()
     await has(2, 8)
     t.pass('a wire that was cut resumes where it was')
+    await page.close()
+  })
+
+  t.test('with an API key all eight wires of the workbench open', async t => {
+    const world = new ClosedWorld()
+    const closed = await startMemoryNode(world.settings)
+    t.teardown(() => closed.close())
+    const page = await browser.newPage()
+    await page.goto(`http://127.0.0.1:${closed.port}/console#/workbench?channel=room:1`)
+    await signIn(page, world.keys.all.key)
+    await page.locator('.pane .badge.good').nth(7).waitFor()
+    t.pass('all are open')
+    await page.close()
+  })
+
+  t.test('a refused wire of the workbench closes each WebSocket that it opened', async t => {
+    const world = new ClosedWorld()
+    const closed = await startMemoryNode(world.settings)
+    t.teardown(() => closed.close())
+    const page = await browser.newPage()
+    const sockets = { '/v1/ws': 0, '/socket.io/': 0 }
+    page.on('websocket', socket => {
+      sockets[new URL(socket.url()).pathname as keyof typeof sockets]++
+    })
+    await page.goto(`http://127.0.0.1:${closed.port}/console`)
+    await signIn(page, world.token())
+    await page.goto(`http://127.0.0.1:${closed.port}/console#/workbench?channel=inbox:bob`)
+    await until('both have tried four times', () => Object.values(sockets).every(tries => tries >= 4))
+    const { body } = await closed.get('/v1/admin/connections', {
+      authorization: `Bearer ${world.keys.all.key}`,
+    })
+    const wires = (JSON.parse(body) as { connections: { wire: string }[] }).connections.map(
+      ({ wire }) => wire,
+    )
+    for (const wire of ['ws', 'socket.io']) {
+      const open = wires.filter(each => each === wire).length
+      t.ok(open <= 1, `${wire}: ${open} of its connections are open`)
+    }
     await page.close()
   })
 
@@ -195,21 +239,16 @@ async function inBrowser(browser: Browser): Promise<void> {
     const page = await browser.newPage()
     await page.goto(`http://127.0.0.1:${closed.port}/console`)
     const views = page.getByRole('navigation', { name: 'Views' })
-    const use = async (shown: string) => {
-      await page.locator('.token > button').click()
-      await page.getByLabel('Token or API key').fill(shown)
-      await page.getByRole('button', { name: 'Use it' }).click()
-    }
     await page.getByText('Without the right').waitFor()
     t.notMatch(await views.textContent(), /Now|Explain/, 'nobody')
-    await use(token)
+    await signIn(page, token)
     await page.goto(`http://127.0.0.1:${closed.port}/console#/channels/room:1`)
     await page.getByText('live ·').waitFor()
     t.notMatch(await views.textContent(), /Now|Explain/, 'a reader')
     t.notMatch(page.url(), token)
-    await use(world.keys.all.key)
+    await signIn(page, world.keys.all.key)
     await views.getByText('Explain').waitFor()
-    await use('made-up')
+    await signIn(page, 'made-up')
     await page.getByText('does not accept this token').waitFor()
     await page.close()
   })
