@@ -3,6 +3,8 @@
 import { createHash } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
 import type { LogEvent } from '../broker/event/event.ts'
+import { printPosition } from '../broker/event/position.ts'
+import type { Selection } from '../broker/fanout/selection.ts'
 import { isStranger } from '../broker/access/identity.ts'
 
 const FOR_EVER = 'max-age=31536000, immutable'
@@ -23,6 +25,19 @@ export function policyFor(request: FastifyRequest, policy: string): string {
 /** Part of entity tags, since an erasure makes a cached body invalid. */
 export function countErased(events: readonly LogEvent[]): number {
   return events.filter(({ kind }) => kind === 'erased').length
+}
+
+/**
+ * Part of entity tags: which selections took which events. A client's rights can change with its token, and an erased
+ * event loses its tags, so that a selection takes others. Undefined without selections.
+ */
+export function digestOfSelected(
+  selections: readonly (Selection | undefined)[],
+  events: readonly LogEvent[],
+): string | undefined {
+  if (selections.every(each => each === undefined)) return undefined
+  const keys = selections.map(each => each?.key ?? '')
+  return tagOf([...keys, ...events.map(printPosition)].join('\n'))
 }
 
 /** The entity tag of a single event, without its quotes. `id`: its position. */

@@ -7,7 +7,7 @@ import type { LogEvent } from '../../broker/event/event.ts'
 import type { Position } from '../../broker/event/position.ts'
 import type { Selection } from '../../broker/fanout/selection.ts'
 import { FanwireError } from '../../errors.ts'
-import { A_MOMENT, countErased, matches, policyFor } from '../../http/conditional.ts'
+import { A_MOMENT, countErased, digestOfSelected, matches, policyFor } from '../../http/conditional.ts'
 import type { Context } from '../../http/context.ts'
 import { glanceFor, requireReadable, selectionsFor } from '../open-for.ts'
 import { bodyOf } from './content.ts'
@@ -129,11 +129,11 @@ export function setPosition(reply: FastifyReply, { next, upToDate, closed }: Par
 
 function entityTag(
   first: string,
-  { next, closed, erased }: Part,
+  { events, next, closed, erased }: Part,
   { at }: StreamState,
   selection: Selection | undefined,
 ): string {
-  const whose = selection === undefined ? '' : `:${Buffer.from(selection.key).toString('base64url')}`
+  const selected = digestOfSelected([selection], events)
   const less = erased === 0 ? '' : `:e${erased}`
-  return `"${at.epoch}:${first}:${printOffset(next)}${less}${closed ? ':c' : ''}${whose}"`
+  return `"${at.epoch}:${first}:${printOffset(next)}${less}${closed ? ':c' : ''}${selected === undefined ? '' : `:${selected}`}"`
 }

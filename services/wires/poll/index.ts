@@ -1,12 +1,11 @@
 // Short polling: GET /v1/poll reads once, and answers at once.
 
-import { createHash } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type Answer, collect } from '../../broker/fanout/collect.ts'
 import type { Selection } from '../../broker/fanout/selection.ts'
 import { printCursor } from '../../broker/event/position.ts'
 import { askToRead } from '../../http/asking.ts'
-import { countErased, matches, policyFor } from '../../http/conditional.ts'
+import { countErased, digestOfSelected, matches, policyFor } from '../../http/conditional.ts'
 import { operation, whole } from '../../http/operation.ts'
 import { ANSWER, sendAnswer } from '../answer.ts'
 import { glanceFor, selectionsFor } from '../open-for.ts'
@@ -76,15 +75,9 @@ export async function poll(app: FastifyInstance): Promise<void> {
   }
 }
 
-/** A client's rights can change with its token, while the URL stays the same. */
-function digestOf(selections: readonly (Selection | undefined)[]): string {
-  const keys = selections.map(each => each?.key ?? '').join('\n')
-  return createHash('sha256').update(keys).digest('base64url').slice(0, 16)
-}
-
 /**
  * A strong tag that changes with the body (RFC 9110 section 8.8.3): where the events begin and end, how many of them are
- * erased, and whether there is more. Undefined if there are gaps, which a client must not miss.
+ * erased, which are selected, and whether there is more. Undefined if there are gaps, which a client must not miss.
  */
 function entityTag(
   { events, gaps, starts, cursors, more }: Answer,
@@ -92,14 +85,14 @@ function entityTag(
 ): string | undefined {
   if (gaps.length > 0) return undefined
   if (events.length === 0) return `"${printCursor(cursors)}"`
-  const selected = selections.some(each => each !== undefined)
+  const selected = digestOfSelected(selections, events)
   const erased = countErased(events)
   const parts = [
     printCursor(starts),
     printCursor(cursors),
     ...(more ? ['more'] : []),
     ...(erased > 0 ? [`erased=${erased}`] : []),
-    ...(selected ? [digestOf(selections)] : []),
+    ...(selected === undefined ? [] : [selected]),
   ]
   return `"${parts.join(';')}"`
 }

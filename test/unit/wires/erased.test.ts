@@ -11,7 +11,11 @@ import { appsFile, clientsOf } from '../../support/pusher.ts'
 import { until } from '../../support/until.ts'
 
 const world = new ClosedWorld()
-world.writeRules('default: { subscribe: anyone, publish: anyone }')
+world.writeRules(`
+channels:
+  - { match: "room:*", subscribe: token }
+default: { subscribe: anyone, publish: anyone }
+`)
 const node = await startMemoryNode({ ...world.settings, PUSHER_APPS: appsFile() })
 const pusher = clientsOf(node.port)
 const hub = hubOf(node)
@@ -172,4 +176,43 @@ t.test('polling: cached responses are no longer valid', async t => {
   const { status, body } = await node.get(path, ask)
   t.equal(status, 200)
   t.notOk(body.includes(SECRET))
+})
+
+/** Appends events with these tags. Returns their ids. */
+const tagged = (channel: string, ...tags: Record<string, string>[]) =>
+  node.append(channel, ...tags.map(each => ({ tags: new Map(Object.entries(each)) })))
+
+t.test('polling with a filter: cached responses are no longer valid', async t => {
+  const cases = [
+    ['filtered', '', 0],
+    ['newest', '&newest=tag:room', 1],
+  ] as const
+  for (const [channel, newest, erased] of cases) {
+    const ids = await tagged(channel, { lang: 'ko', room: '1' }, { lang: 'ko', room: '1' })
+    const filter = encodeURIComponent(JSON.stringify({ key: 'lang', cmp: 'eq', val: 'ko' }))
+    const path = `/v1/poll?channel=${channel}&cursor=earliest&filter=${filter}${newest}`
+    const ask = { 'if-none-match': String((await node.get(path)).headers.etag) }
+    t.equal((await node.get(path, ask)).status, 304, channel)
+    await erase(channel, ids[erased])
+    const { status, body } = await node.get(path, ask)
+    t.equal(status, 200, channel)
+    const { events } = JSON.parse(body) as { events: { id: string }[] }
+    t.strictSame(
+      events.map(({ id }) => id),
+      [ids[1 - erased]],
+    )
+  }
+})
+
+t.test('Durable Streams with a filtered grant: cached responses are no longer valid', async t => {
+  const channel = 'room:filtered'
+  const ids = await tagged(channel, { lang: 'ko' }, { lang: 'ko' })
+  const filter = { key: 'lang', cmp: 'eq', val: 'ko' }
+  const token = world.token({ caps: [{ channels: ['room:*'], allow: ['sub', 'hst'], filter }] })
+  const read = (headers = {}) =>
+    node.get(`/v1/stream/${channel}?offset=-1`, { authorization: `Bearer ${token}`, ...headers })
+  const ask = { 'if-none-match': String((await read()).headers.etag) }
+  t.equal((await read(ask)).status, 304)
+  await erase(channel, ids[0])
+  t.equal((await read(ask)).status, 200)
 })
