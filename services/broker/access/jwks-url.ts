@@ -24,7 +24,8 @@ export interface JwksUrl extends KeySource {
   close(): void
 }
 
-const ASK_AGAIN_MS = 30_000
+/** The shortest time between two requests for unknown keys, ms. */
+const REFETCH_MS = 30_000
 /** Used until keys have been read for the first time, ms. */
 const FIRST_ASK_AGAIN_MS = 2000
 /** After it, keys are fetched again in the background, so that keys which a provider withdrew disappear. */
@@ -47,6 +48,8 @@ export function createJwksUrl({
   let keys: TokenKeys = NO_KEYS
   let text: string | undefined
   let askedAt = -Infinity
+  /** When the keys were last requested for an unknown key. */
+  let refetchedAt = -Infinity
   let asking: Promise<boolean> | undefined
 
   const ask = async (): Promise<boolean> => {
@@ -65,21 +68,26 @@ export function createJwksUrl({
     }
   }
 
-  const refresh = (): Promise<boolean> => {
-    if (asking !== undefined) return asking
-    const now = clock()
-    if (now - askedAt < (text === undefined ? FIRST_ASK_AGAIN_MS : ASK_AGAIN_MS) || closing.signal.aborted)
-      return Promise.resolve(false)
-    askedAt = now
-    asking = ask().finally(() => {
+  const fetchKeys = (): Promise<boolean> => {
+    askedAt = clock()
+    asking ??= ask().finally(() => {
       asking = undefined
     })
     return asking
   }
 
+  const refresh = (): Promise<boolean> => {
+    if (asking !== undefined) return asking
+    const now = clock()
+    const isEarly = text === undefined ? now - askedAt < FIRST_ASK_AGAIN_MS : now - refetchedAt < REFETCH_MS
+    if (isEarly || closing.signal.aborted) return Promise.resolve(false)
+    if (text !== undefined) refetchedAt = now
+    return fetchKeys()
+  }
+
   return {
     get keys() {
-      if (clock() - askedAt >= STALE_MS) void refresh()
+      if (clock() - askedAt >= STALE_MS && !closing.signal.aborted) void fetchKeys()
       return keys
     },
     get known() {
