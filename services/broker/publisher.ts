@@ -11,13 +11,16 @@ import type { Hook, Rule } from './rules/rules.ts'
 import type { Draft } from './event/event.ts'
 import { copiesOf, UPDATES } from './event/update.ts'
 import type { Position } from './event/position.ts'
-import { type ChannelLog, LogUnavailable, NotAppended, type Receipt } from './log/log.ts'
+import { ChannelEnded, type ChannelLog, LogUnavailable, NotAppended, type Receipt } from './log/log.ts'
 
 export interface PublisherParts {
   readonly log: Pick<ChannelLog, 'append' | 'relay'>
   readonly access: Access
   readonly limits: Limits
-  readonly hub: { acknowledged(channel: string, position: Position): void }
+  readonly hub: {
+    acknowledged(channel: string, position: Position): void
+    endOf(channel: string): Position | undefined
+  }
   readonly metrics: {
     appended(receipts: readonly Receipt[], ms: number): void
     appendFailed(events: number, error: unknown, ms: number): void
@@ -178,9 +181,11 @@ export class Publisher {
     by: Identity,
     copies = true,
   ): Promise<readonly Published[]> {
-    const { log, access, keepsUpdates } = this.#parts
+    const { log, access, hub, keepsUpdates } = this.#parts
     if (!drafts[0]?.transient && !access.ruleOf(channel).transient)
       return await this.#append(channel, drafts, by, copies)
+    const end = hub.endOf(channel)
+    if (end !== undefined) throw new ChannelEnded(end)
     const time = await log.relay(channel, drafts)
     if (keepsUpdates && copies) await log.relay(UPDATES, copiesOf(channel, drafts))
     return drafts.map(() => ({ time, replayed: false }))

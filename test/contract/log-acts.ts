@@ -264,4 +264,16 @@ export function logActsContract(t: Test, name: string, make: MakeLog): void {
     t.same([head.offset, count], [3, 3])
     t.equal((await log.state('b')).head.offset, 0)
   })
+
+  withLog('no transient event follows the end', async (t, log) => {
+    // Redis does not know of ends when it relays: see Channel.transient and Publisher.
+    if (log.engine === 'redis') return
+    const follower = await record(log, 'a')
+    const ending = append(log, 'a', [END])
+    const relaying = refusal(log.relay('a', [draft('t1')]))
+    const end = await ending
+    t.same(await relaying, ['ChannelEnded', end])
+    t.same(await refusal(log.relay('a', [draft('t2')])), ['ChannelEnded', end])
+    t.same(follower.passing, [])
+  })
 }

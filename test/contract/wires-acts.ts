@@ -152,6 +152,8 @@ function passing(t: Test, node: Node, connect: Connect): void {
     t.same(dataOf(await some.event()), 'b')
     const late = await connect({ channels: [channel], cursor: first })
     t.same(idsOf(await take(late, 2)), [one, two])
+    const refused = node.publish(channel, '3', 'application/json', '?transient=1')
+    await t.rejects(refused, { message: /^409 .*FW_CHANNEL_ENDED/ })
   })
 
   t.test(

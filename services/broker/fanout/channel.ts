@@ -175,6 +175,7 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
   }
 
   transient(events: readonly LogEvent[]): void {
+    if (this.ended) return
     this.#passage ??= new Passage(this.members, this.#environment.flushLoop)
     this.#passage.bring(events)
   }

@@ -179,6 +179,12 @@ export class Hub implements ChannelHolds {
     this.#channels.get(name)?.channel.acknowledged(position)
   }
 
+  /** The position of a channel's end, if it has ended and this node follows it. */
+  endOf(name: string): Position | undefined {
+    const channel = this.#channels.get(name)?.channel
+    return channel?.ended ? { epoch: channel.recent.epoch, offset: channel.recent.head } : undefined
+  }
+
   /** The number of a channel's readers on this node. */
   readers(name: string): number {
     return this.#channels.get(name)?.channel.members.length ?? 0

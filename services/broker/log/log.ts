@@ -159,7 +159,7 @@ export interface ChannelLog {
   /**
    * Delivers transient events to the channel's current followers on all nodes, in the order of the calls, and after this
    * ChannelLog's earlier appends to the channel. It stores nothing: a follower that misses the events can't read them.
-   * Returns their time. Raises LogUnavailable.
+   * Returns their time. Raises LogUnavailable, and ChannelEnded unless the engine would have to ask a server for that.
    */
   relay(channel: string, drafts: readonly Draft[]): Promise<number>
 

@@ -23,7 +23,7 @@ import type {
   Receipt,
   RetentionOf,
 } from './log.ts'
-import { LogUnavailable } from './log.ts'
+import { ChannelEnded, LogUnavailable } from './log.ts'
 import { isSince, type Position, type Start } from '../event/position.ts'
 
 /** The maximum number of empty channels that nobody follows. Beyond it, the least recently used ones are dropped. */
@@ -110,7 +110,9 @@ export class MemoryLog implements ChannelLog {
   async relay(name: string, drafts: readonly Draft[]): Promise<number> {
     this.#check()
     const time = this.#now()
-    const follower = this.#channels.get(name)?.follower
+    const channel = this.#channels.get(name)
+    if (channel?.over) throw new ChannelEnded(headOf(historyOf(channel)))
+    const follower = channel?.follower
     if (drafts.length > 0) follower?.transient(drafts.map(draft => transientOf(name, time, draft)))
     return time
   }

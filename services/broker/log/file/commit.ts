@@ -2,8 +2,8 @@
 // previous write. It takes effect once it is written.
 
 import { type Draft, encodeEvent, type EventHead, headOfDraft, transientOf } from '../../event/event.ts'
-import { clearedHistory, type History, refusalOf } from '../history.ts'
-import { type Receipt } from '../log.ts'
+import { clearedHistory, headOf, type History, refusalOf } from '../history.ts'
+import { ChannelEnded, type Receipt } from '../log.ts'
 import type { ActiveSegment, Written } from './active.ts'
 import type { FileChannel, Run } from './channel.ts'
 import type { RecordWriter, ChannelState } from './records.ts'
@@ -86,6 +86,10 @@ export class Commit {
     if (operation.act === 'nothing') this.#records.nothing()
     if (operation.act === 'append') this.#append(answer, operation.channel, operation.drafts)
     if (operation.act === 'clear') this.#clear(operation.channel, operation.epoch)
+    if (operation.act === 'relay') {
+      const { history } = plan ?? operation.channel
+      if (history.over) answer.error = new ChannelEnded(headOf(history))
+    }
     return true
   }
 

@@ -17,7 +17,7 @@ import type {
   Receipt,
   RetentionOf,
 } from '../log.ts'
-import { AppendsRefused, LogUnavailable } from '../log.ts'
+import { AppendsRefused, ChannelEnded, LogUnavailable } from '../log.ts'
 import { FileChannel, type Part, type Run } from './channel.ts'
 import type { Operation } from './commit.ts'
 import { eraseEvents } from './erase.ts'
@@ -124,6 +124,7 @@ export class FileLog implements ChannelLog {
     this.#open()
     const time = this.#now()
     const channel = this.#channels.get(name)
+    if (channel?.over) throw new ChannelEnded(headOf(channel.history))
     if (channel?.follower !== undefined && drafts.length > 0)
       await this.#do({ act: 'relay', channel, drafts, time })
     return time

@@ -48,6 +48,20 @@ t.test(
   },
 )
 
+t.test('no transient event follows the end', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const listener = await listen(hub, 'a', { epoch: 'e1', offset: 0 })
+  log.add('a', [{ data: Buffer.from('1') }, { data: Buffer.alloc(0), end: true }])
+  await log.relay('a', [{ data: Buffer.from('2') }])
+  await settled()
+  t.match(
+    listener.lines.map(line => JSON.parse(line)),
+    [{ data: 1 }, { end: {} }],
+  )
+  t.same(hub.endOf('a'), { epoch: 'e1', offset: 2 })
+})
+
 t.test('transient and retained events arrive in the order in which they were published', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
