@@ -169,6 +169,30 @@ async function inBrowser(browser: Browser): Promise<void> {
     await page.close()
   })
 
+  t.test('the search of channels finds a name beyond the first pages', async t => {
+    const crowded = await startMemoryNode({ MAX_CHANNELS: '600' })
+    t.teardown(() => crowded.close())
+    const readers = new AbortController()
+    t.teardown(() => readers.abort())
+    const names = Array.from({ length: 1200 }, (_, n) => `many:${n + 1000}`)
+    for (const part of [names.slice(0, 600), names.slice(600)]) {
+      const query = part.map(name => `channel=${name}`).join('&')
+      const url = `http://127.0.0.1:${crowded.port}/v1/stream?${query}`
+      const { body } = await fetch(url, { signal: readers.signal })
+      void body?.pipeTo(new WritableStream()).catch(() => {})
+    }
+    const page = await browser.newPage()
+    await page.goto(`http://127.0.0.1:${crowded.port}/console#/channels`)
+    await page.getByRole('link', { name: 'many:1000' }).waitFor()
+    t.equal(await page.locator('tbody tr').count(), 200, 'a page without a search')
+    await page.getByRole('searchbox').fill('2199')
+    await page.getByRole('link', { name: 'many:2199' }).waitFor()
+    t.equal(await page.locator('tbody tr').count(), 1)
+    await page.getByRole('searchbox').fill('2200')
+    await page.getByText('No node follows a channel with this name.').waitFor()
+    await page.close()
+  })
+
   t.test('a long list renders only the visible events', async t => {
     await node.append('many', ...Array.from({ length: 150 }, (_, n) => `${n + 1}`))
     const page = await browser.newPage()

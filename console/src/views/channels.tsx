@@ -20,8 +20,50 @@ interface Page {
   readonly next?: string
 }
 
+/** A page of the channels that match `text`, out of as many names as the node has listed for it. */
+interface Found extends Page {
+  readonly text: string
+  readonly names: number
+}
+
 const EVERY_MS = 3000
 const LIMIT = 200
+/** The maximum names that the node lists in one response. */
+const MOST = 1000
+/** The maximum names that are searched for one page. */
+const SEARCHED = 10_000
+
+const isPattern = (text: string) => text.includes('*')
+
+function listed(query: Record<string, string>, after: string, signal: AbortSignal): Promise<Page> {
+  const all = new URLSearchParams(after === '' ? query : { ...query, after })
+  return get<Page>(`/v1/admin/channels?${all}`, signal)
+}
+
+/** At least LIMIT channels that match, unless there are fewer among the next SEARCHED names. */
+async function find(text: string, after: string, signal: AbortSignal): Promise<Found> {
+  if (text === '' || isPattern(text)) {
+    const page = await listed({ limit: `${LIMIT}`, match: text || '*' }, after, signal)
+    return { ...page, text, names: page.channels.length }
+  }
+  const channels: Listed[] = []
+  let names = 0
+  let next: string | undefined = after
+  while (next !== undefined && names < SEARCHED && channels.length < LIMIT) {
+    const page: Page = await listed({ limit: `${MOST}` }, next, signal)
+    channels.push(...page.channels.filter(({ channel }) => channel.includes(text)))
+    names += page.channels.length
+    next = page.next
+  }
+  return { channels, ...(next === undefined ? {} : { next }), text, names }
+}
+
+/** Why a page is empty. */
+function emptyPage({ next, names }: Found, isFirst: boolean): string {
+  if (next !== undefined)
+    return `Not among the ${count(names)} names of this page; there are more on the next.`
+  return isFirst ? 'No node follows a channel with this name.' : 'No more channels with this name.'
+}
 
 const COLUMNS: readonly Column<Listed>[] = [
   {
@@ -38,18 +80,9 @@ export function Channels() {
   const [text, setText] = useState('')
   const [pages, setPages] = useState<readonly string[]>([''])
   const after = pages.at(-1) ?? ''
-  const isPattern = text.includes('*')
-  const { value, error } = usePolled(
-    signal => {
-      const query = new URLSearchParams({ limit: String(LIMIT), match: isPattern ? text : '*' })
-      if (after !== '') query.set('after', after)
-      return get<Page>(`/v1/admin/channels?${query}`, signal)
-    },
-    EVERY_MS,
-    [isPattern ? text : '*', after],
-  )
+  const { value, error } = usePolled(signal => find(text, after, signal), EVERY_MS, [text, after])
   const forbidden = error instanceof ApiError && (error.status === 403 || error.status === 401)
-  const shown = value?.channels.filter(({ channel }) => isPattern || channel.includes(text)) ?? []
+  const shown = value?.channels.filter(({ channel }) => isPattern(text) || channel.includes(text)) ?? []
   return (
     <>
       <h1>Channels</h1>
@@ -58,7 +91,7 @@ export function Channels() {
         role="search"
         onSubmit={event => {
           event.preventDefault()
-          if (text !== '' && !isPattern) location.hash = `#/channels/${encodeURIComponent(text)}`
+          if (text !== '' && !isPattern(text)) location.hash = `#/channels/${encodeURIComponent(text)}`
         }}
       >
         <label class="grow">
@@ -72,7 +105,7 @@ export function Channels() {
             }}
           />
         </label>
-        <button type="submit" disabled={text === '' || isPattern}>
+        <button type="submit" disabled={text === '' || isPattern(text)}>
           Open
         </button>
       </form>
@@ -86,7 +119,9 @@ export function Channels() {
       {value !== undefined && !forbidden && (
         <>
           <Table label="Channels" columns={COLUMNS} rows={shown} keyOf={({ channel }) => channel} />
-          {shown.length === 0 && <p class="dim">No node follows a channel with this name.</p>}
+          {shown.length === 0 && value.text === text && (
+            <p class="dim">{emptyPage(value, pages.length === 1)}</p>
+          )}
           <div class="row">
             <button type="button" disabled={pages.length === 1} onClick={() => setPages(pages.slice(0, -1))}>
               Previous page
