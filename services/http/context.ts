@@ -90,6 +90,8 @@ declare module 'fastify' {
     anyHost?: true
     /** The wire of the route, as hooks report it to applications. */
     wire?: string
+    /** Set for a protocol outside `/v1/`, if each request begins a client: refused like a read, whatever its method. */
+    opens?: true
     /** Set if the route is served in any state of the node: not ready, draining, too many connections. */
     always?: true
   }

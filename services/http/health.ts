@@ -198,16 +198,19 @@ const READY = operation({
   },
 })
 
-/** Serves `/healthz` and `/readyz`. Rejects requests under /v1/ while the node can't deliver, and reads while it stops. */
+/**
+ * Serves `/healthz` and `/readyz`. Rejects new clients and requests under /v1/ while the node can't deliver, and new
+ * clients and reads while it stops.
+ */
 export const health = fp(
   async app => {
     const state = app.fanwire.health
 
     app.addHook('onRequest', (request, _reply, next) => {
-      const { url, always } = request.route
-      if (always !== true && url?.startsWith('/v1/') === true) {
+      const { url, always, opens } = request.route
+      if (always !== true && (opens || url?.startsWith('/v1/'))) {
         // Publishes are served until the end. Readers can use other nodes.
-        requireReady(state, READS.has(request.method))
+        requireReady(state, opens === true || READS.has(request.method))
       }
       next()
     })

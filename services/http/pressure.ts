@@ -172,8 +172,8 @@ export const pressure = fp(
     app.addHook('onClose', async () => pressure.close())
     app.addHook('onRequest', (request, reply, next) => {
       if (pressure.cause === undefined) return next()
-      const { url, always } = request.route
-      if (READS.has(request.method) && url?.startsWith('/v1/') && always !== true) {
+      const { url, always, opens } = request.route
+      if (opens || (READS.has(request.method) && url?.startsWith('/v1/') && always !== true)) {
         answerAndClose(request, reply)
         pressure.requireEase()
       }

@@ -8,6 +8,7 @@ import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { makeCertificate } from '../contract/http2.ts'
 import { descriptorsOf, withoutProc } from '../support/descriptors.ts'
+import { APP, appsFile } from '../support/pusher.ts'
 import { type NodeOptions, type RunningNode, startNode } from '../support/node.ts'
 import { startRedis } from '../support/redis-server.ts'
 import { until } from '../support/until.ts'
@@ -118,10 +119,13 @@ t.test(
 )
 
 t.test('W1: a rejected handshake ends its socket while the node stops', { skip: withoutProc }, async t => {
-  const node = await nodeFor(t, { args: ['--drain-notice', '1h'] })
+  const env = { FANWIRE_CENTRIFUGE: '1', FANWIRE_PUSHER_APPS: appsFile() }
+  const node = await nodeFor(t, { args: ['--drain-notice', '1h'], env })
   node.signal('SIGTERM')
   await node.logged(/"not ready: the node is stopping"/)
-  await refuses(t, node, 'draining', `GET /v1/ws HTTP/1.1\r\n${HANDSHAKE}`, 503, 'FW_DRAINING')
+  for (const path of ['/v1/ws', '/connection/websocket', `/app/${APP.key}?protocol=7`]) {
+    await refuses(t, node, path, `GET ${path} HTTP/1.1\r\n${HANDSHAKE}`, 503, 'FW_DRAINING')
+  }
 })
 
 t.test(

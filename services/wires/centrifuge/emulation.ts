@@ -192,6 +192,11 @@ const IN_PROTOBUF: Kind = {
   oneWay: false,
 }
 
+/** Whether an EventSource reads the response. */
+function isEventSource({ method, contentType }: Kind): boolean {
+  return method === 'GET' && contentType === STREAM
+}
+
 /** Whether the request is in Protobuf. */
 function sendsBytes(request: FastifyRequest): boolean {
   return mediaType(request) === BYTES
@@ -213,7 +218,7 @@ export async function emulationRoutes(app: FastifyInstance): Promise<void> {
         ...(kind.method === 'GET' ? { query: CONNECT } : {}),
         answers: { 200: { description: 'as the protocol says', type: '*/*' } },
       }),
-      config: { origin: 'required' },
+      config: { origin: 'required', opens: true, ...(isEventSource(kind) ? { sse: true } : {}) },
       handler: async (request, reply) => {
         const isProtobuf = kind.dialect === jsonInLines && sendsBytes(request)
         const message = kind.method === 'GET' ? Buffer.from(connectOf(request)) : await bodyOf(request)

@@ -63,7 +63,7 @@ export async function websocketRoutes(app: FastifyInstance): Promise<void> {
         tag: 'read',
         answers: { 101: { description: 'the connection is a WebSocket' } },
       }),
-      config: { origin: 'required', handshakes: true },
+      config: { origin: 'required', handshakes: true, opens: true },
       preValidation: async request => limits.holds.check(partyOf(request)),
       handler: async (request, reply) => {
         const arrival = arrivalOf(request)

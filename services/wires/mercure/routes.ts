@@ -63,7 +63,7 @@ export async function mercureRoutes(app: FastifyInstance): Promise<void> {
     method: ['GET', 'HEAD'],
     url: HUB,
     schema: SUBSCRIBE,
-    config: { ...TOKENS, sse: true },
+    config: { ...TOKENS, sse: true, opens: true },
     handler: (request, reply) => hub.subscribe(request, reply),
   })
   const onRequest = [requirePublisher, requireMedia(new Set([FORM_TYPE]), FORM_TYPE)]

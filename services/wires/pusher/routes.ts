@@ -41,7 +41,7 @@ export async function pusherRoutes(app: FastifyInstance): Promise<void> {
     '/app/:key',
     {
       schema,
-      config: { origin: 'required', handshakes: true, anonymous: true },
+      config: { origin: 'required', handshakes: true, anonymous: true, opens: true },
       // Tokens and keys belong to other protocols; the application's hook identifies clients by cookie here too.
       preValidation: async request => {
         request.identity = await askWho(request)

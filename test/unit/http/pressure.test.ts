@@ -3,6 +3,8 @@
 import t from 'tap'
 import { startMemoryNode } from '../../contract/node.ts'
 import { Pressure } from '../../../services/http/pressure.ts'
+import { APP, appsFile } from '../../support/pusher.ts'
+import { Raw } from './app.ts'
 
 const calm = { delay: 0, rss: 0, heap: 0 }
 const late = { ...calm, delay: 1001 }
@@ -58,7 +60,12 @@ t.test('a small heap is full when its young generation would not fit beside what
 })
 
 t.test('new reads are 503 on each wire; publishes, health and metrics are answered', async t => {
-  const node = await startMemoryNode({ SOCKET_IO: '1' })
+  const node = await startMemoryNode({
+    SOCKET_IO: '1',
+    CENTRIFUGE: '1',
+    MERCURE: '1',
+    PUSHER_APPS: appsFile(),
+  })
   t.teardown(() => node.close())
   const { pressure } = node.app.fanwire
   // Measurements of this process must not affect the test.
@@ -71,11 +78,25 @@ t.test('new reads are 503 on each wire; publishes, health and metrics are answer
   }
   const io = await node.get('/socket.io/?EIO=4&transport=polling')
   t.match(io, { status: 503, body: /FW_OVERLOADED/ })
+  const firstOf = async (request: string) => {
+    const raw = new Raw(node.port).send(`${request} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n`)
+    const text = await raw.until(/FW_[A-Z_]+/)
+    raw.close()
+    return text
+  }
+  for (const wire of ['websocket', 'uni_websocket', 'http_stream', 'uni_http_stream', 'uni_sse']) {
+    const method = /stream|sse/.test(wire) ? 'POST' : 'GET'
+    t.match(await firstOf(`${method} /connection/${wire}`), /^HTTP\/1.1 503 .*FW_OVERLOADED/s, wire)
+  }
+  t.match(await firstOf(`GET /app/${APP.key}?protocol=7`), /^HTTP\/1.1 503 .*FW_OVERLOADED/s)
+  for (const path of ['/connection/sse', '/connection/uni_sse', '/.well-known/mercure?topic=a']) {
+    t.match(await firstOf(`GET ${path}`), /^HTTP\/1.1 200 .*retry: \d+\n: FW_OVERLOADED/s, path)
+  }
   t.ok(await node.publish('a', '1'))
   for (const path of ['/healthz', '/readyz']) t.equal((await node.get(path)).status, 200, path)
   const metrics = await node.get('/metrics')
   t.match(metrics.body, /^fanwire_overloaded 1$/m)
-  t.match(metrics.body, /^fanwire_shed_total\{cause="loop"\} 7$/m)
+  t.match(metrics.body, /^fanwire_shed_total\{cause="loop"\} 16$/m)
   for (let i = 0; i < 4; i++) pressure.look(calm)
   t.equal((await node.get('/v1/poll?channel=a')).status, 200)
 })

@@ -12,6 +12,7 @@ import { rawClient } from '../../support/centrifuge.ts'
 import { ClosedWorld } from '../../support/closed-node.ts'
 import { signToken, userClaims } from '../../support/tokens.ts'
 import { until, WAIT_LIMIT_MS } from '../../support/until.ts'
+import { Raw } from '../http/app.ts'
 
 /** The build for Protobuf declares the same types again. */
 const ProtobufCentrifuge = InProtobuf as unknown as typeof Centrifuge
@@ -291,6 +292,23 @@ t.test('connects that fail hold nothing, and count once while the client is conn
   t.strictSame([limits.holds.size, clients.size], [1, 1])
   socket.close()
   await until('nothing is held', () => limits.holds.size + clients.size === 0)
+})
+
+t.test('an EventSource beyond a limit of connections is told when to reconnect', async t => {
+  const limited = await startMemoryNode({ CENTRIFUGE: '1', ADDRESS_CONNECTIONS: '1' })
+  t.teardown(() => limited.close())
+  const ask = (path: string) =>
+    new Raw(limited.port).send(
+      `GET ${path}?cf_connect=${encodeURIComponent('{"subs":{"a":{}}}')} HTTP/1.1\r\nHost: x\r\n\r\n`,
+    )
+  const first = ask('/connection/uni_sse')
+  await first.until(/"connect"/)
+  for (const path of ['/connection/uni_sse', '/connection/sse']) {
+    const refused = ask(path)
+    await refused.ended
+    t.match(refused.text, /^HTTP\/1.1 200 .*retry: \d+\n: FW_TOO_MANY_REQUESTS: /s, path)
+  }
+  first.close()
 })
 
 t.test('a client that leaves before its channels are open neither reads them nor is a member', async t => {
