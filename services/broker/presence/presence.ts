@@ -2,6 +2,7 @@
 
 import { setImmediate } from 'node:timers/promises'
 import type { Identity } from '../access/identity.ts'
+import { Allowance } from '../log/allowance.ts'
 import type { Logger } from '../logger.ts'
 import { repeat } from '../slices.ts'
 import { Attendance, type Attending, whoOf } from './attendance.ts'
@@ -15,6 +16,11 @@ const VERIFY_MS = 8000
 const AT_A_TIME = 50
 /** How long a polling client remains a member after its last request, ms. */
 const VISIT_MS = 60_000
+/**
+ * The number of channels per second in which polls may make the first members of this node, since a client can poll any
+ * names. If it is used up, the client's next poll makes it a member.
+ */
+const BEGUN_A_SECOND = 100
 
 export interface PresenceOptions {
   readonly store: MemberStore
@@ -49,6 +55,7 @@ export class Presence {
   readonly #options: PresenceOptions
   readonly #rooms = new Map<string, Room>()
   readonly #visits = new Map<string, Visit>()
+  readonly #begins = new Allowance(BEGUN_A_SECOND)
   readonly #lease: Lease
   readonly #lives: Lives | undefined
   #tags = 0
@@ -99,7 +106,7 @@ export class Presence {
       const key = `${channel} ${user}`
       const known = this.#visits.get(key)
       if (known !== undefined) known.timer.refresh()
-      else if (this.enter(channel, user, whoOf(user, info))) {
+      else if (this.#mayVisit(channel) && this.enter(channel, user, whoOf(user, info))) {
         const ms = this.#options.times?.visit ?? VISIT_MS
         const timer = setTimeout(() => {
           this.#visits.delete(key)
@@ -108,6 +115,11 @@ export class Presence {
         this.#visits.set(key, { channel, user, timer })
       }
     }
+  }
+
+  /** Whether a poll may add a member: it stores nothing about more than a few channels without members per second. */
+  #mayVisit(channel: string): boolean {
+    return this.#rooms.has(channel) || (this.#options.keeps(channel) && this.#begins.take())
   }
 
   /** Adds a client. Returns false if the channel keeps no members. */

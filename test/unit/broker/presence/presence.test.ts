@@ -13,6 +13,7 @@ import type { MemberStore } from '../../../../services/broker/presence/store.ts'
 import { retentionIn } from '../../../contract/log.ts'
 import { changesIn } from '../../../contract/members.ts'
 import { silent } from '../../../support/redis-logs.ts'
+import { stopPerformanceNow } from '../../../support/stopped-clock.ts'
 import { until } from '../../../support/until.ts'
 
 const ROOM = 'room:1'
@@ -179,6 +180,22 @@ t.test('a polling client is a member for a while', async t => {
   t.strictSame(await w.users(), ['ann'])
   await until('ann is gone', async () => (await w.users()).length === 0)
   t.strictSame(await w.changes(), ['join ann', 'leave ann'])
+})
+
+t.test('polls of made-up names create at most 100 rooms per second', async t => {
+  stopPerformanceNow(t)
+  const w = world(t)
+  const node = w.node(0, 60_000)
+  node.visit(user('ann'), [ROOM])
+  node.visit(
+    user('eve'),
+    Array.from({ length: 300 }, (_, i) => `room:made-up-${i}`),
+  )
+  node.visit(user('bob'), [ROOM])
+  await until('ann and bob', async () => `${await w.users()}` === 'ann,bob')
+  await node.settled('room:made-up-98')
+  const lease = (await w.behind.count(ROOM)).tags[0]?.split('/')[0] ?? ''
+  t.equal((await w.behind.attached(lease, 1000)).length, 100)
 })
 
 t.test('the members of a lost node leave once; a node that returns enters them again', async t => {
