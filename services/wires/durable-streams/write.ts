@@ -12,7 +12,7 @@ import type { Context } from '../../http/context.ts'
 import { baseOf, checkedContentType, draftsOf } from './content.ts'
 import { closes, lifeOf, producerOf, refuseForks, seqOf } from './headers.ts'
 import { printOffset } from './offsets.ts'
-import { check } from './producers.ts'
+import { check, isSame, scoped } from './producers.ts'
 import {
   printProducer,
   type Produced,
@@ -89,7 +89,8 @@ export class Writes {
     this.#require(request, channel)
     const { headers } = request
     const type = headers['content-type']
-    const producer = producerOf(headers)
+    const sent = producerOf(headers)
+    const producer = sent && scoped(sent, request.identity)
     const append: Append = {
       closes: closes(headers),
       producer,
@@ -141,8 +142,7 @@ export class Writes {
   #alreadyEnded(reply: FastifyReply, { endedBy, tail }: StreamState, append: Append): FastifyReply {
     const { producer } = append
     reply.header('stream-closed', 'true').header('stream-next-offset', printOffset(tail))
-    const same =
-      producer !== undefined && endedBy !== undefined && printProducer(producer) === printProducer(endedBy)
+    const same = producer !== undefined && isSame(endedBy, producer)
     if (same)
       reply.header('producer-epoch', String(producer.epoch)).header('producer-seq', String(producer.seq))
     if (same || (append.closes && append.body.length === 0 && producer === undefined))

@@ -6,7 +6,8 @@ import type { ServerResponse } from 'node:http'
 import t from 'tap'
 import { configOf, startMemoryNode, startNode } from '../../contract/node.ts'
 import type { Start } from '../../../services/broker/event/position.ts'
-import { fold } from '../../../services/broker/streams/state.ts'
+import { fold, PRODUCER_TAG } from '../../../services/broker/streams/state.ts'
+import { ClosedWorld } from '../../support/closed-node.ts'
 import { until } from '../../support/until.ts'
 import { ScriptedLog } from '../broker/fanout/scripted-log.ts'
 import { Raw } from '../http/app.ts'
@@ -201,6 +202,31 @@ t.test('unsupported features are rejected with an explanation', async t => {
   }
 })
 
+t.test('producers belong to their publisher', async t => {
+  const world = new ClosedWorld()
+  const closed = await startMemoryNode(world.settings)
+  t.teardown(() => closed.close())
+  const url = `http://127.0.0.1:${closed.port}/v1/stream/open:shared`
+  const append = async (key: string | undefined, seq: number, body: string, more = {}) => {
+    const authorization = key === undefined ? {} : { authorization: `Bearer ${key}` }
+    const producer = { 'producer-id': 'p', 'producer-epoch': '0', 'producer-seq': `${seq}` }
+    const headers = { ...JSON_TYPE, ...authorization, ...producer, ...more }
+    return (await fetch(url, { method: 'POST', headers, body })).status
+  }
+  const { all, writers } = world.keys
+  await closed.append('open:shared', { tags: new Map([[PRODUCER_TAG, '0:3:p']]) })
+  t.equal(await append(all.key, 3, '"old"'), 204, 'ids that were recorded without a publisher are found')
+  t.equal(await append(all.key, 4, '"all 4"'), 200)
+  t.equal(await append(writers.key, 4, '"writers 4"'), 200)
+  t.equal(await append(undefined, 4, '"anonymous 4"'), 200)
+  for (const key of [all.key, writers.key, undefined]) t.equal(await append(key, 4, '"again"'), 204)
+  t.strictSame(await (await fetch(url)).json(), [1, 'all 4', 'writers 4', 'anonymous 4'])
+  const end = { 'stream-closed': 'true' }
+  t.equal(await append(all.key, 5, '"last"', end), 200)
+  t.equal(await append(all.key, 5, '"last"', end), 204, 'a retry')
+  t.equal(await append(writers.key, 5, '"last"', end), 409, 'not a retry')
+})
+
 t.test('an append has at most 10,000 messages, and a long one leaves the stream its record', async t => {
   const short = await startMemoryNode({ DURABLE_STREAMS: '1', HISTORY_EVENTS: '100' })
   t.teardown(() => short.close())
@@ -252,7 +278,7 @@ t.test('a stream keeps its content type and its producers when retention drops i
       return isDropped()
     })
     const state = await fold(undefined, read)
-    t.match([state.config.contentType, state.producers.get('p1')?.seq], ['text/plain', seq - 1])
+    t.match([state.config.contentType, [...state.producers.values()].at(-1)?.seq], ['text/plain', seq - 1])
     await short.close()
   }
 })
