@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
 import { type Asker, withWishes, readWishes, type Wish } from '../broker/access/asking.ts'
 import type { Start } from '../broker/event/position.ts'
-import { mayShowCookies } from './cookies.ts'
+import { mayShowCookies, showableCookiesOf } from './cookies.ts'
 
 const askers = new WeakMap<FastifyRequest, Asker>()
 
@@ -12,12 +12,11 @@ const askers = new WeakMap<FastifyRequest, Asker>()
 export function askerOf(request: FastifyRequest): Asker {
   const known = askers.get(request)
   if (known !== undefined) return known
-  const { headers, route, server } = request
+  const { route, server } = request
   const named = server.fanwire.access.asking?.headers ?? []
   const shown = [...named].flatMap(name => {
-    const value = headers[name]
-    const hidden = value === undefined || (name === 'cookie' && !mayShowCookies(request))
-    return hidden ? [] : [[name, String(value)]]
+    const value = shownHeader(request, name)
+    return value === undefined ? [] : [[name, String(value)]]
   })
   const asker = {
     client: randomBytes(12).toString('base64url'),
@@ -26,6 +25,11 @@ export function askerOf(request: FastifyRequest): Asker {
   }
   askers.set(request, asker)
   return asker
+}
+
+function shownHeader(request: FastifyRequest, name: string): string | string[] | undefined {
+  if (name !== 'cookie') return request.headers[name]
+  return mayShowCookies(request) ? showableCookiesOf(request) : undefined
 }
 
 /** Adds the application's grants to the request's identity. Raises FW_FORBIDDEN, FW_HOOK_FAILED. */

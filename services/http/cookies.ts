@@ -16,6 +16,19 @@ export function cookieOf({ cookie }: IncomingHttpHeaders, name: string): string 
   return undefined
 }
 
+/** The cookies that contain tokens of Mercure's clients. */
+export const MERCURE_TOKEN_COOKIES = ['__Secure-mercure_access_token', 'mercureAuthorization'] as const
+
+/** The request's cookies without those that contain tokens, for the application; undefined if there are no others. */
+export function showableCookiesOf({ headers, server }: FastifyRequest): string | undefined {
+  const hidden: readonly (string | undefined)[] = [
+    server.fanwire.config.tokenCookie,
+    ...MERCURE_TOKEN_COOKIES,
+  ]
+  const shown = headers.cookie?.split(';').filter(pair => !hidden.includes(pair.split('=', 1)[0]?.trim()))
+  return shown?.join(';').trim() || undefined
+}
+
 /**
  * Raises FW_FORBIDDEN_ORIGIN unless the request comes from a page of the node or of an origin that may read, or the user
  * navigates.

@@ -6,6 +6,7 @@ import { askToRead } from '../../http/asking.ts'
 import { requirePublishOrigin } from '../../http/auth.ts'
 import { takeBodies } from '../../http/body.ts'
 import { requireMedia } from '../../http/content-type.ts'
+import { MERCURE_TOKEN_COOKIES } from '../../http/cookies.ts'
 import { operation, texts } from '../../http/operation.ts'
 import { Type } from '../../http/schema.ts'
 import { requireReadable } from '../open-for.ts'
@@ -48,7 +49,7 @@ const PUBLISH = operation({
 
 /** Sources of tokens besides the header. */
 const TOKENS = {
-  tokenCookies: ['__Secure-mercure_access_token', 'mercureAuthorization'],
+  tokenCookies: MERCURE_TOKEN_COOKIES,
   tokenParameter: 'authorization',
 } as const
 

@@ -41,7 +41,13 @@ interface Socket {
 }
 
 /** Starts a node whose rules let the application decide on rooms. `more`: members of each hook; `rules`: more rules. */
-async function start(t: Test, more = '', rules = '', hooks = 'subscribe publish'): Promise<World> {
+async function start(
+  t: Test,
+  more = '',
+  rules = '',
+  hooks = 'subscribe publish',
+  settings: Readonly<Record<string, string>> = {},
+): Promise<World> {
   const app = await startApplication(t)
   world.writeRules(`
 channels:
@@ -54,7 +60,7 @@ ${hooks
   .split(' ')
   .map(name => `  ${name}: { url: "${app.url}", timeout: 20s${more} }`)
   .join('\n')}`)
-  const node = await startMemoryNode({ ...world.settings, H2C_PORT: '0' })
+  const node = await startMemoryNode({ ...world.settings, H2C_PORT: '0', ...settings })
   t.teardown(() => node.close())
   const url = `http://127.0.0.1:${node.port}`
   const replyOf = async (answer: Response) => ({
@@ -196,6 +202,25 @@ t.test('the request to the hook describes the client and its request', async t =
     user: 'ann',
     headers: { 'x-device': 'd7' },
   })
+})
+
+t.test('the application receives cookies, but no tokens in them', async t => {
+  const { app, get } = await start(t, '', '', 'connect subscribe', { TOKEN_COOKIE: 'session' })
+  app.answer = ({ hook }) =>
+    hook === 'connect' ? { result: { user: 'ann' } } : { result: { caps: caps('sub') } }
+  const token = world.token({ caps: [] })
+  const own = { 'sec-fetch-site': 'same-origin' }
+  const mercure = `mercureAuthorization=${token}; __Secure-mercure_access_token=${token}`
+  await get('/v1/poll?channel=room:1', { ...own, cookie: `sid=1; session=${token}; lang=ko; ${mercure}` })
+  await get('/v1/poll?channel=room:1', { ...own, cookie: `session=${token}` })
+  await get('/v1/poll?channel=room:1', { cookie: `${mercure};sid=2` })
+  const headers = app.asked.map(({ hook, headers: shown }) => ({ hook, ...shown }))
+  t.strictSame(headers, [
+    { hook: 'subscribe', cookie: 'sid=1; lang=ko' },
+    { hook: 'subscribe' },
+    { hook: 'connect', cookie: 'sid=2' },
+    { hook: 'subscribe', cookie: 'sid=2' },
+  ])
 })
 
 t.test('an admitted client is a member with the info from the application', async t => {
