@@ -87,7 +87,7 @@ export class Requests {
   // Subscriptions -----------------------------------------------------------------------------------------------
 
   async #subscribe(request: Request, answer: Answer): Promise<void> {
-    const { context, commands, identity } = this.#parts
+    const { context, connection, commands, identity, lease } = this.#parts
     const name = checkedChannel(request.channel)
     if ((request.type ?? 0) !== 0) throw notSupported('only stream subscriptions are supported')
     const wanted = wantedOf(request)
@@ -95,6 +95,7 @@ export class Requests {
     this.#leaveEnded(name)
     let placed: Placed | undefined
     let joinLeave: JoinLeave | undefined
+    let joined = false
     const options = {
       cursor: printStart(wanted.start),
       ...(token === undefined ? {} : { token }),
@@ -113,10 +114,13 @@ export class Requests {
         placed = await place(channel, wanted)
         return placed.at
       })
-      if (joinLeave !== undefined && this.#parts.connection.readerOf(name) !== undefined)
-        this.#follow(joinLeave)
+      if (joinLeave !== undefined && connection.readerOf(name) !== undefined) {
+        connection.join(joinLeave.channel, joinLeave.at)
+        joined = true
+      }
     } finally {
       joinLeave?.channel.release()
+      if (joinLeave !== undefined && !joined) lease?.remove()
     }
   }
 
@@ -133,20 +137,24 @@ export class Requests {
     if (reader?.ended) this.#leave(reader)
   }
 
-  /** Opens the log of joins and leaves, before the client itself joins. The caller releases it. */
+  /**
+   * Opens the log of joins and leaves, before the client itself joins, and counts it. The caller releases it. Raises
+   * FW_TOO_MANY_REQUESTS, LogUnavailable.
+   */
   async #openJoinLeave(name: string): Promise<JoinLeave | undefined> {
-    const { context, identity } = this.#parts
+    const { context, connection, identity, lease } = this.#parts
     const { hub, access } = context
     attendedChannel(context, identity(), name)
-    if (this.#parts.connection.readerOf(presenceChannelOf(name)) !== undefined) return undefined
+    if (connection.readerOf(presenceChannelOf(name)) !== undefined) return undefined
     const channel = await openOneFor({ hub, access, identity: identity() }, presenceChannelOf(name), 'latest')
-    return { channel, at: await channel.settle('latest') }
-  }
-
-  #follow({ channel, at }: JoinLeave): void {
-    const { connection, lease } = this.#parts
-    lease?.add()
-    connection.join(channel, at)
+    try {
+      const at = await channel.settle('latest')
+      lease?.add()
+      return { channel, at }
+    } catch (error) {
+      channel.release()
+      throw error
+    }
   }
 
   async #unsubscribe(request: Request, answer: Answer): Promise<void> {

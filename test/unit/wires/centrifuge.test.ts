@@ -7,8 +7,11 @@ import { Centrifuge as InProtobuf } from 'centrifuge/build/protobuf'
 import { EventSource } from 'eventsource-3'
 import t from 'tap'
 import { WebSocket } from 'ws'
+import { presenceOf } from '../../../services/broker/event/names.ts'
+import { Channel } from '../../../services/broker/fanout/channel.ts'
+import { LogUnavailable } from '../../../services/broker/log/log.ts'
 import { type Node, startMemoryNode } from '../../contract/node.ts'
-import { rawClient } from '../../support/centrifuge.ts'
+import { type RawReply, rawClient } from '../../support/centrifuge.ts'
 import { ClosedWorld } from '../../support/closed-node.ts'
 import { signToken, userClaims } from '../../support/tokens.ts'
 import { until, WAIT_LIMIT_MS } from '../../support/until.ts'
@@ -274,6 +277,36 @@ t.test('presence lists the members, and subscribers are notified of joins and le
   ann.disconnect()
   await until('she has left', () => received.includes('leave ann'))
   await t.rejects(watcher.presence('open:1'), { code: 103 })
+})
+
+t.test('a subscribe with joins and leaves is answered once, and holds nothing if it fails', async t => {
+  const limited = await startMemoryNode({ ...world.settings, USER_SUBSCRIPTIONS: '1' })
+  t.teardown(() => limited.close())
+  const channel = 'room:p'
+  const raw = await rawClient(limited, { token: tokenOf() })
+  const { ask } = raw
+  const settled: Channel[] = []
+  const { settle } = Channel.prototype
+  let fails = true
+  t.intercept(Channel.prototype, 'settle', {
+    value(this: Channel, start: 'latest') {
+      if (this.name !== presenceOf(channel)) return settle.call(this, start)
+      settled.push(this)
+      if (fails) throw new LogUnavailable('the log is away')
+      return settle.call(this, start)
+    },
+  })
+  const subscribe = { channel, join_leave: true }
+  t.match(await ask(JSON.stringify({ id: 2, subscribe })), { error: { code: 100 } })
+  fails = false
+  t.match(await ask(JSON.stringify({ id: 3, subscribe })), { error: { code: 111 } })
+  t.match(await ask(JSON.stringify({ id: 4, subscribe: { channel } })), { id: 4, subscribe: {} })
+  const ids = raw.lines.map(line => (JSON.parse(line) as RawReply).id)
+  t.strictSame(ids, [1, 2, 3, 4])
+  t.strictSame(
+    settled.map(({ holds }) => holds),
+    [0, 0],
+  )
 })
 
 t.test('connects that fail hold nothing, and count once while the client is connected', async t => {
