@@ -63,21 +63,28 @@ export function stretchFor(socket: string, stretch: Buffer): Buffer {
   return known?.sockets.has(socket) ? known.without(socket) : stretch
 }
 
-function framingOf(encode: (event: LogEvent) => Buffer, resumes: boolean): Framing {
-  const stretchOf = (events: readonly LogEvent[]): Buffer => {
-    const [only] = events
-    return events.length === 1 && only !== undefined ? encode(only) : Buffer.concat(events.map(encode))
-  }
+/** `resumes`: for clients that resume, whose stored events have cursors. */
+function framingOf(resumes: boolean): Framing {
+  const cursorOf = (event: LogEvent): string | undefined =>
+    resumes && event.kind !== 'transient' ? printPosition(event as Position) : undefined
+  /** Moves the cursor of a client that resumes. Clients pass no internal events on to their pages. */
+  const passed = (channel: string, cursor: string | undefined): Buffer =>
+    cursor === undefined ? NOTHING : message('pusher_internal:cursor', '{}', channel, cursor)
+  const encode = (event: LogEvent): Buffer => encodeEvent(event, cursorOf(event))
   return {
     wire: WIRE,
     opening: () => NOTHING,
     stretch(all, from, to) {
       const events = all.slice(from, to)
-      const bytes = stretchOf(events)
+      const bytes = join(events.map(encode))
       const sockets = new Set(events.flatMap(({ tags }) => tags?.get(SOCKET_TAG) ?? []))
       if (sockets.size > 0) {
         const without = (socket: string) =>
-          stretchOf(events.filter(({ tags }) => tags?.get(SOCKET_TAG) !== socket))
+          join(
+            events.map(event =>
+              event.tags?.get(SOCKET_TAG) === socket ? passed(event.channel, cursorOf(event)) : encode(event),
+            ),
+          )
         exclusions.set(bytes, { sockets, without })
       }
       return bytes
@@ -87,7 +94,7 @@ function framingOf(encode: (event: LogEvent) => Buffer, resumes: boolean): Frami
       const cursor = resumes && attendedIn(channel) === undefined ? printPosition(gap.to) : undefined
       return message('fanwire:gap', encodeGap(channel, gap), nameOf(channel), cursor)
     },
-    passed: () => NOTHING,
+    passed: (channel, at) => passed(channel, resumes ? printPosition(at) : undefined),
     dropped: (channel, _at, { reason }) =>
       message(
         'pusher:subscription_error',
@@ -106,17 +113,19 @@ function nameOf(channel: string): string {
   return attendedIn(channel) ?? channel
 }
 
-function encodeWith(cursorOf: (event: LogEvent) => string | undefined): (event: LogEvent) => Buffer {
-  return event => {
-    const { channel, kind, tags } = event
-    if (attendedIn(channel) !== undefined) return memberMessage(event)
-    if (kind === 'erased') return kindOf(channel).cache ? cacheMiss(channel) : NOTHING
-    const data = dataOf(event).toString()
-    if (kind === 'end') return message('fanwire:end', data, channel, cursorOf(event))
-    const text = tags?.has(TEXT_TAG) ? data : JSON.stringify(data)
-    const extras = { user: pusherUserOf(event), cursor: cursorOf(event) }
-    return wsText(textOf(pusherNameOf(event), text, channel, extras))
-  }
+function join(frames: readonly Buffer[]): Buffer {
+  const [only] = frames
+  return frames.length === 1 && only !== undefined ? only : Buffer.concat(frames)
+}
+
+function encodeEvent(event: LogEvent, cursor: string | undefined): Buffer {
+  const { channel, kind, tags } = event
+  if (attendedIn(channel) !== undefined) return memberMessage(event)
+  if (kind === 'erased') return kindOf(channel).cache ? cacheMiss(channel) : NOTHING
+  const data = dataOf(event).toString()
+  if (kind === 'end') return message('fanwire:end', data, channel, cursor)
+  const text = tags?.has(TEXT_TAG) ? data : JSON.stringify(data)
+  return wsText(textOf(pusherNameOf(event), text, channel, { user: pusherUserOf(event), cursor }))
 }
 
 /** A member in the log of joins and leaves. */
@@ -137,13 +146,7 @@ function memberMessage(event: LogEvent): Buffer {
   return NOTHING
 }
 
-const cursorOf = (event: LogEvent): string | undefined =>
-  event.kind === 'transient' ? undefined : printPosition(event as Position)
-
-export const pusherFraming = framingOf(
-  encodeWith(() => undefined),
-  false,
-)
+export const pusherFraming = framingOf(false)
 
 /** For clients that resume. */
-export const pusherCursorFraming = framingOf(encodeWith(cursorOf), true)
+export const pusherCursorFraming = framingOf(true)

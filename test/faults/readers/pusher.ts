@@ -72,6 +72,7 @@ export class PusherReader extends Reader {
     if (event === 'pusher_internal:subscription_succeeded') {
       if (!this.hasPosition(channel)) this.startsAt(channel, cursor)
     } else if (event === 'fanwire:gap') this.gap({ channel, ...(data as GapData) })
-    else if (!event.startsWith('pusher:')) this.event({ channel, id: cursor, data: data as { n: number } })
+    else if (!/^pusher(_internal)?:/.test(event))
+      this.event({ channel, id: cursor, data: data as { n: number } })
   }
 }

@@ -17,7 +17,7 @@ import {
   readRecord,
   recordFraming,
 } from '../../../services/wires/push/framing.ts'
-import { pusherCursorFraming } from '../../../services/wires/pusher/framing.ts'
+import { pusherCursorFraming, pusherFraming } from '../../../services/wires/pusher/framing.ts'
 import { sseFraming } from '../../../services/wires/sse/framing.ts'
 import { wsDeflateFraming } from '../../../services/wires/ws/deflate.ts'
 import { wsFraming } from '../../../services/wires/ws/framing.ts'
@@ -95,6 +95,17 @@ t.test(
     t.strictSame(await gapIn('presence-c'), { ...message('presence-c'), cursor: 'e2-7' })
     const log = presenceOf('presence-c')
     t.strictSame(await gapIn(log), message(log))
+  },
+)
+
+t.test(
+  'what a filter leaves out moves the cursor of a Pusher client that resumes, and of no other',
+  async t => {
+    const at = { epoch: 'e1', offset: 9 }
+    const expected = { event: 'pusher_internal:cursor', channel: 'c', data: '{}', cursor: 'e1-9' }
+    const [text = ''] = await receive(pusherCursorFraming.passed('c', at, ''))
+    t.strictSame(JSON.parse(text), expected)
+    t.equal(pusherFraming.passed('c', at, '').length, 0)
   },
 )
 

@@ -323,6 +323,27 @@ t.test(
   },
 )
 
+t.test('a client with the plugin does not receive its own events after a reconnect', async t => {
+  const [sender, other] = [connect(), connect()]
+  for (const { client } of [sender, other]) {
+    resume(client)
+    await subscribed(client, 'private-own')
+  }
+  sender.client.send_event('client-n', 1, 'private-own')
+  await until('the other has it', () => events(other.received, 'client-n').length === 1)
+  // Follows the event that the sender does not receive.
+  const transient = { method: 'POST', headers: { 'content-type': 'application/json' }, body: '1' }
+  const channel = `http://127.0.0.1:${node.port}/v1/channels/private-own`
+  t.equal((await fetch(`${channel}/events?type=marker&transient=1`, transient)).status, 202)
+  await until('the sender has the marker', () => events(sender.received, 'marker').length === 1)
+  for (const connection of [...node.hub.connections]) connection.cut()
+  await until('the sender has noticed the cut', () => sender.client.connection.state !== 'connected')
+  await until('it has reconnected', () => sender.client.channel('private-own').subscribed)
+  await server.trigger('private-own', 'marker', 2)
+  await until('it has the second marker', () => events(sender.received, 'marker').includes(2))
+  t.strictSame(events(sender.received, 'client-n'), [])
+})
+
 t.test("webhooks are signed with the secret, in Pusher's format", async t => {
   const { client } = connect('zoe')
   const channel = await subscribed(client, 'presence-hooked')
