@@ -36,6 +36,6 @@ export async function jsonMembers<S extends TObject>(
   if (unknown === undefined) return value as Members<S>
   throw new FanwireError(
     'FW_BAD_PARAMETER',
-    `unknown member ${quote(unknown)}: the body takes ${names.join(', ')}`,
+    `unknown member ${quote(unknown)}: the body takes ${names.join(', ') || 'none'}`,
   )
 }

@@ -5,6 +5,8 @@ import fp from 'fastify-plugin'
 import type { Claims } from '../broker/access/tokens.ts'
 import { FanwireError } from '../errors.ts'
 import { ticketOf } from '../http/auth.ts'
+import { takeBodies } from '../http/body.ts'
+import { jsonMembers } from '../http/json-members.ts'
 import { Type } from '../http/schema.ts'
 import { NO_PARAMETERS, operation } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
@@ -19,6 +21,9 @@ const schema = operation({
     },
   },
 })
+
+/** The body is empty, whatever its content type, or the object `{}`. */
+const NO_MEMBERS = Type.Object({})
 
 /** The claims of the request's token. Raises FW_UNAUTHORIZED, FW_FORBIDDEN. */
 function claimsOf(request: FastifyRequest): Claims {
@@ -51,11 +56,14 @@ export const tickets = fp(
       claimsOf(request)
       next()
     }
-    app.post('/v1/tickets', { schema, config: { claims: true }, onRequest }, async (request, reply) => {
-      checkedQuery(request, NO_PARAMETERS)
-      const claims = claimsOf(request)
-      const issued = await app.fanwire.tickets.issue(claims)
-      return reply.code(201).header('cache-control', 'no-store').send(issued)
+    await app.register(async app => {
+      takeBodies(app)
+      app.post('/v1/tickets', { schema, config: { claims: true }, onRequest }, async (request, reply) => {
+        checkedQuery(request, NO_PARAMETERS)
+        await jsonMembers(request, NO_MEMBERS)
+        const issued = await app.fanwire.tickets.issue(claimsOf(request))
+        return reply.code(201).header('cache-control', 'no-store').send(issued)
+      })
     })
   },
   { name: 'fanwire-tickets', fastify: '5.x' },

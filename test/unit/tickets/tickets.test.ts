@@ -64,6 +64,24 @@ t.test("a token gets a ticket that reads once, with the token's read rights", as
   t.equal(await statusOf(`/v1/poll?channel=inbox:ada&ticket=${others.ticket}`), 403)
 })
 
+t.test('a request for a ticket needs no body, and may have an empty one of any type', async t => {
+  const ask = async (type: string, body: string) => {
+    const headers = { ...bearer(tokenOf('ada')), 'content-type': type }
+    const answer = await fetch(url('/v1/tickets'), { method: 'POST', headers, body })
+    const { error } = (await answer.json()) as { error?: { code: string; message: string } }
+    return error === undefined ? answer.status : `${answer.status} ${error.code} ${error.message}`
+  }
+  t.equal(await ask('application/x-www-form-urlencoded', ''), 201)
+  t.equal(await ask('application/json', ''), 201)
+  t.equal(await ask('application/json', '{}'), 201)
+  t.equal(
+    await ask('application/json', '{"user":"bob"}'),
+    '400 FW_BAD_PARAMETER unknown member "user": the body takes none',
+  )
+  t.match(await ask('application/json', '['), /^400 FW_BAD_JSON/)
+  t.match(await ask('text/plain', 'x'), /^415 FW_MEDIA_TYPE/)
+})
+
 t.test('a ticket has the grants of the token, and ends with it', async t => {
   const exp = Math.floor(Date.now() / 1000) + 8
   const caps = [{ channels: ['room:*'], allow: ['sub', 'hst'] }]
