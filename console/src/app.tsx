@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { ApiError, get, token } from './api.ts'
-import { useRoute } from './state.ts'
+import { type Route, useRoute } from './state.ts'
 import { Channel } from './views/channel.tsx'
 import { Channels } from './views/channels.tsx'
 import { Explain } from './views/explain.tsx'
@@ -48,7 +48,7 @@ export function App() {
   useEffect(() => {
     document.title = `${title} · fanwire`
     main.current?.focus({ preventScroll: true })
-  }, [view, route.rest])
+  }, [view, route.visit])
   return (
     <>
       <a
@@ -85,23 +85,22 @@ export function App() {
             Without the right <code>admin</code> you see only the channels that you may read.
           </p>
         )}
-        {access !== 'asking' && access !== 'none' && <View view={view} />}
+        {access !== 'asking' && access !== 'none' && <View view={view} route={route} />}
       </main>
     </>
   )
 }
 
-function View({ view }: { view: string }) {
-  const { rest, query } = useRoute()
+function View({ view, route: { rest, query, visit } }: { view: string; route: Route }) {
   switch (view) {
     case 'now':
       return <Now />
     case 'channels':
       return rest === '' ? <Channels /> : <Channel key={rest} channel={rest} />
     case 'workbench':
-      return <Workbench first={query.get('channel') ?? 'workbench'} />
+      return <Workbench key={visit} first={query.get('channel') ?? 'workbench'} />
     case 'time':
-      return <TimeLine first={query.get('channel') ?? ''} at={query.get('at') ?? ''} />
+      return <TimeLine key={visit} first={query.get('channel') ?? ''} at={query.get('at') ?? ''} />
     case 'explain':
       return <Explain />
     case 'posts':

@@ -8,18 +8,25 @@ export interface Route {
   /** The path after the view, such as a channel. */
   readonly rest: string
   readonly query: URLSearchParams
+  /** The number of the visit: each followed link is another one, also if it leads to the same view. */
+  readonly visit: number
 }
 
-function routeOf(hash: string): Route {
+function routeOf(hash: string, visit: number): Route {
   const [path = '', query = ''] = hash.replace(/^#\/?/, '').split('?', 2)
   const [view = '', ...rest] = path.split('/')
-  return { view: view || 'now', rest: decodeURIComponent(rest.join('/')), query: new URLSearchParams(query) }
+  return {
+    view: view || 'now',
+    rest: decodeURIComponent(rest.join('/')),
+    query: new URLSearchParams(query),
+    visit,
+  }
 }
 
 export function useRoute(): Route {
-  const [route, setRoute] = useState(() => routeOf(location.hash))
+  const [route, setRoute] = useState(() => routeOf(location.hash, 0))
   useEffect(() => {
-    const change = () => setRoute(routeOf(location.hash))
+    const change = () => setRoute(({ visit }) => routeOf(location.hash, visit + 1))
     addEventListener('hashchange', change)
     return () => removeEventListener('hashchange', change)
   }, [])

@@ -193,6 +193,38 @@ async function inBrowser(browser: Browser): Promise<void> {
     await page.close()
   })
 
+  t.test('a link into a view that is already open moves it there', async t => {
+    const page = await browser.newPage()
+    await show(page, origin, 'time?channel=news')
+    const position = page.locator('.scrubber > code')
+    const third = page.locator('.events li').nth(2).getByRole('link')
+    const id = (await third.textContent()) ?? ''
+    t.not(await position.textContent(), id)
+    await third.click()
+    await position.filter({ hasText: id }).waitFor()
+    await page.getByRole('slider').press('ArrowLeft')
+    await position.filter({ hasNotText: id }).waitFor()
+    await page.locator('.events li').first().getByText('number 26').waitFor()
+
+    await show(page, origin, 'workbench?channel=news')
+    await page.goto(`${origin}/console#/workbench?channel=other`)
+    await page.waitForFunction(`document.querySelector('form input').value === 'other'`)
+    await page.close()
+  })
+
+  t.test('a link to a position of an earlier epoch shows that position', async t => {
+    const [earlier = ''] = await node.append('cleared', '1', '2')
+    await node.log.clear('cleared')
+    await node.append('cleared', '3')
+    const page = await browser.newPage()
+    await page.goto(`${origin}/console#/time?channel=cleared&at=${earlier}`)
+    await page.getByText('another epoch').waitFor()
+    t.equal(await page.locator('.scrubber > code').textContent(), earlier)
+    await page.goto(`${origin}/console#/time?channel=cleared&at=unknown-1`)
+    await page.getByText('Gap: events after unknown-2').waitFor()
+    await page.close()
+  })
+
   t.test('a long list renders only the visible events', async t => {
     await node.append('many', ...Array.from({ length: 150 }, (_, n) => `${n + 1}`))
     const page = await browser.newPage()

@@ -1,7 +1,7 @@
 // A channel's history: the last events before a position, and a replay from there.
 
 import { useEffect, useState } from 'preact/hooks'
-import { get, type FanwireEvent } from '../api.ts'
+import { type FanwireEvent, type Gap, get } from '../api.ts'
 import { EventList } from '../event-list.tsx'
 import { count, moment } from '../format.ts'
 import { Panel, Problem } from '../parts.tsx'
@@ -48,21 +48,24 @@ function Scrubber({ channel, at }: { channel: string; at: string }) {
   const { value: state, error } = usePolled(signal => get<State>(channelPath(channel), signal), 3000, [
     channel,
   ])
-  const [chosen, setChosen] = useState(at === '' ? undefined : offsetOf(at))
+  /** A position; empty: the head. */
+  const [chosen, setChosen] = useState(at)
   if (state === undefined) return <Problem error={error} />
   if (state.tail === null) return <p class="hint">The log keeps no events of this channel.</p>
   const epoch = epochOf(state.head)
   const last = offsetOf(state.head)
-  // The slider covers the current epoch only; events of earlier ones are still listed.
-  const begin = epochOf(state.tail) === epoch ? offsetOf(state.tail) : 1
-  const offset = Math.min(last, Math.max(begin, chosen ?? last))
-  const position = `${epoch}-${offset}`
+  const begin = offsetOf(state.tail)
+  const isElsewhere = chosen !== '' && epochOf(chosen) !== epoch
+  // Offsets continue from epoch to epoch. The slider names positions of the current epoch.
+  const offset =
+    chosen === '' ? last : isElsewhere ? begin : Math.min(last, Math.max(begin, offsetOf(chosen)))
+  const position = isElsewhere ? chosen : `${epoch}-${offset}`
   return (
     <>
       <Problem error={error} />
       <label class="scrubber">
         A reader at position <code>{position}</code>
-        {chosen === undefined && ' (the head)'}
+        {chosen === '' && ' (the head)'}
         <input
           type="range"
           min={begin}
@@ -70,7 +73,7 @@ function Scrubber({ channel, at }: { channel: string; at: string }) {
           value={offset}
           onInput={event => {
             const value = Number(event.currentTarget.value)
-            setChosen(value === last ? undefined : value)
+            setChosen(value === last ? '' : `${epoch}-${value}`)
             replaceRoute(`#/time?channel=${encodeURIComponent(channel)}&at=${epoch}-${value}`)
           }}
         />
@@ -80,12 +83,13 @@ function Scrubber({ channel, at }: { channel: string; at: string }) {
         </span>
       </label>
       <p class="dim">
-        {count(offset - begin + 1)} of {count(state.count)} kept events up to this position,{' '}
-        {count(last - offset)} after it.
+        {isElsewhere
+          ? 'This position is in another epoch of the channel. The slider covers the current one.'
+          : `${count(offset - begin + 1)} of ${count(state.count)} kept events up to this position, ${count(last - offset)} after it.`}
       </p>
       <div class="grid">
         <Seen channel={channel} position={position} />
-        <Replay channel={channel} position={position} isHead={offset === last} />
+        <Replay channel={channel} position={position} isHead={position === state.head} />
       </div>
     </>
   )
@@ -93,10 +97,11 @@ function Scrubber({ channel, at }: { channel: string; at: string }) {
 
 interface HistoryPage {
   readonly events: readonly FanwireEvent[]
+  readonly gaps?: readonly Gap[]
 }
 
 function Seen({ channel, position }: { channel: string; position: string }) {
-  const [events, setEvents] = useState<readonly FanwireEvent[]>([])
+  const [{ events, gaps = [] }, setPage] = useState<HistoryPage>({ events: [] })
   const [error, setError] = useState<unknown>()
   useEffect(() => {
     const abort = new AbortController()
@@ -104,8 +109,8 @@ function Seen({ channel, position }: { channel: string; position: string }) {
     // The delay avoids a request for each position while the user drags the slider.
     const timer = setTimeout(() => {
       get<HistoryPage>(`${channelPath(channel)}/events?before=${before}&limit=${SHOWN}`, abort.signal)
-        .then(({ events }) => {
-          setEvents(events)
+        .then(page => {
+          setPage(page)
           setError(undefined)
         })
         .catch(error => abort.signal.aborted || setError(error))
@@ -120,7 +125,10 @@ function Seen({ channel, position }: { channel: string; position: string }) {
     <Panel title="Events before this position">
       <Problem error={error} />
       {newest !== undefined && <p class="dim">The last one is from {moment(newest.time)}.</p>}
-      <EventList rows={events.map(event => ({ event }))} empty="No events." />
+      <EventList
+        rows={[...events.map(event => ({ event })), ...gaps.map(gap => ({ gap }))]}
+        empty="No events."
+      />
     </Panel>
   )
 }
