@@ -3,11 +3,13 @@
 import { WebSocket } from 'ws'
 import { connect } from '../../client/fanwire.ts'
 import { FanwireError } from '../../client/errors.ts'
-import { isPosition, reaches } from '../../client/position.ts'
+import { isPosition } from '../../client/position.ts'
 import type { Subscription } from '../../client/subscription.ts'
-import type { Options, SubscribeOptions, Wire } from '../../client/types.ts'
+import type { Event, Options, SubscribeOptions, Wire } from '../../client/types.ts'
+import { parseTime } from '../broker/event/time.ts'
 import { onStop } from '../signals.ts'
 import { type Command, Misused, remark } from './command.ts'
+import { warnOfGap } from './history.ts'
 import {
   askNode,
   failedBy,
@@ -18,6 +20,7 @@ import {
   remoteArgs,
   writeLine,
 } from './remote.ts'
+import { eventsUntil } from './stream.ts'
 
 const OPTIONS = {
   wire: { type: 'string' },
@@ -35,8 +38,8 @@ export const follow: Command = {
   help: `fanwire follow CHANNEL…: prints events as they arrive, and reconnects by itself when the connection breaks
 
   --cursor CURSOR  where to begin: latest (the default), earliest, last:20, since:TIME, or a position
-  --until POSITION stops after this event; head: after the newest one at the start
-  --wire WIRE      ws, sse, stream, long-poll or poll, instead of the best one that works
+  --until END      stops after the event at this position, before this time, or after the newest event at the start (head)
+  --wire WIRE      ws, sse, stream, long-poll or poll, instead of the best one that works; --until reads over stream
   --types A,B      only events of these types
   --filter JSON    only events whose tags match
   --every TIME, --newest type|tag:NAME   fewer events: see docs, Filters
@@ -50,9 +53,7 @@ Example: fanwire follow orders --cursor earliest --until head | jq .data`,
     if (channels.length === 0) throw new Misused('name a channel')
     const { wire, until } = values
     if (wire !== undefined && !WIRES.includes(wire)) throw new Misused(`--wire is one of ${WIRES.join(', ')}`)
-    if (until !== undefined && until !== 'head' && !isPosition(until))
-      throw new Misused('--until is a position, such as m3k9zq-42, or head')
-    const ends = await Promise.all(channels.map(channel => endOf(remote, channel, until)))
+    if (until !== undefined) return await followUntil(until, channels, values, remote)
     const options: Options = {
       WebSocket: WebSocket as unknown as NonNullable<Options['WebSocket']>,
       ...(wire !== undefined && { wires: [wire as Wire] }),
@@ -69,7 +70,7 @@ Example: fanwire follow orders --cursor earliest --until head | jq .data`,
     const off = onStop(['SIGINT'], close)
     process.stdout.once('error', close)
     try {
-      await Promise.all(subscriptions.map((each, i) => printAll(each, ends[i], remote)))
+      await Promise.all(subscriptions.map(each => printAll(each, remote)))
       const { state } = client
       if (state.name === 'unauthorized')
         throw failedBy(new FanwireError('FW_UNAUTHORIZED', state.why, 401), remote.token)
@@ -84,14 +85,9 @@ Example: fanwire follow orders --cursor earliest --until head | jq .data`,
   },
 }
 
-function readOptions(values: {
-  cursor?: string
-  types?: string
-  filter?: string
-  every?: string
-  newest?: string
-}) {
-  const { cursor, types, filter, every, newest } = values
+type Values = { readonly [Name in keyof typeof OPTIONS]?: string }
+
+function readOptions({ cursor, types, filter, every, newest }: Values) {
   return {
     ...(cursor !== undefined && { cursor }),
     ...(types !== undefined && { types: types.split(',') }),
@@ -109,28 +105,52 @@ function parseFilter(text: string): object {
   }
 }
 
-async function endOf(
+/** Prints what is before the end, and ends there, whatever a filter leaves out. */
+async function followUntil(
+  until: string,
+  channels: readonly string[],
+  { wire = 'stream', cursor = 'latest', types, filter, every, newest }: Values,
   remote: Remote,
-  channel: string,
-  until: string | undefined,
-): Promise<string | undefined> {
-  if (until !== 'head') return until
-  const { head } = await askNode<{ head: string }>(remote, pathOf(channel))
-  return head
-}
-
-async function printAll(
-  subscription: Subscription,
-  end: string | undefined,
-  { json }: Remote,
-): Promise<void> {
-  const readable = process.stdout.isTTY && !json
-  subscription.on('gap', ({ channel, from, to }) =>
-    remark(`events of ${channel} after ${from}, up to ${to}, may be lost`),
-  )
-  if (end?.endsWith('-0')) return
-  for await (const event of subscription) {
-    await writeLine(readable ? `${event.channel}  ${inWords(event)}` : JSON.stringify(event))
-    if (end !== undefined && event.id !== undefined && reaches(event.id, end)) return
+): Promise<number> {
+  if (wire !== 'stream') throw new Misused('--until reads over stream: leave out --wire')
+  if (until !== 'head' && !isPosition(until) && parseTime(until) === undefined)
+    throw new Misused(
+      '--until is a position, such as m3k9zq-42, a time, such as 2027-01-31T12:00:00Z, or head',
+    )
+  const select = {
+    ...(types !== undefined && { types }),
+    ...(filter !== undefined && { filter }),
+    ...(every !== undefined && { every }),
+    ...(newest !== undefined && { newest }),
+  }
+  const stop = new AbortController()
+  const off = onStop(['SIGINT'], () => stop.abort())
+  try {
+    await Promise.all(
+      channels.map(async channel => {
+        const end = until === 'head' ? await headOf(remote, channel) : until
+        const stretch = { channel, cursor, until: end, ...select }
+        for await (const line of eventsUntil(remote, stretch, stop.signal))
+          await writeLine(isReadable(remote) ? inLine(JSON.parse(line) as Event) : line)
+      }),
+    )
+    return 0
+  } finally {
+    off()
+    stop.abort()
   }
 }
+
+/** The head now: on a resumed stream, `head` would be a later one. */
+async function headOf(remote: Remote, channel: string): Promise<string> {
+  return (await askNode<{ head: string }>(remote, pathOf(channel))).head
+}
+
+async function printAll(subscription: Subscription, remote: Remote): Promise<void> {
+  subscription.on('gap', warnOfGap)
+  for await (const event of subscription)
+    await writeLine(isReadable(remote) ? inLine(event) : JSON.stringify(event))
+}
+
+const isReadable = ({ json }: Remote) => process.stdout.isTTY && !json
+const inLine = (event: Event) => `${event.channel}  ${inWords(event)}`

@@ -1,25 +1,12 @@
 // `fanwire export` and `fanwire import`: all events of a channel to a file, and back.
 
-import { createInterface } from 'node:readline'
-import { Readable } from 'node:stream'
-import type { ReadableStream } from 'node:stream/web'
 import { members } from '../broker/event/json-spans.ts'
-import type { Message } from '../../client/link.ts'
 import type { Entry } from '../../client/publisher.ts'
 import type { Event } from '../../client/types.ts'
 import { type Command, Failed, remark } from './command.ts'
-import { warnOfGap } from './history.ts'
 import { linesOfStdin, publishAll, withPublisher } from './lines.ts'
-import {
-  CANNOT_ASK,
-  FAILED,
-  oneChannel,
-  type Remote,
-  REMOTE_HELP,
-  remoteArgs,
-  request,
-  writeLine,
-} from './remote.ts'
+import { FAILED, oneChannel, REMOTE_HELP, remoteArgs, writeLine } from './remote.ts'
+import { eventsUntil } from './stream.ts'
 
 export const exportChannel: Command = {
   help: `fanwire export CHANNEL > FILE: writes all events of a channel as NDJSON, for fanwire import
@@ -29,34 +16,14 @@ ${REMOTE_HELP}`,
   async run(args) {
     const { positionals, remote } = remoteArgs(args, {})
     let count = 0
-    for await (const line of eventsOf(remote, oneChannel(positionals))) {
+    const all = { channel: oneChannel(positionals), cursor: 'earliest', until: 'head' }
+    for await (const line of eventsUntil(remote, all, new AbortController().signal)) {
       await writeLine(line)
       count++
     }
     remark(`${count} event${count === 1 ? '' : 's'} exported`)
     return 0
   },
-}
-
-/** The text of each event up to the head. A stream that breaks is resumed. */
-async function* eventsOf(remote: Remote, channel: string): AsyncGenerator<string> {
-  for (let cursor = 'earliest', last = ''; cursor !== last;) {
-    last = cursor
-    const query = new URLSearchParams({ channel, cursor, until: 'head' })
-    const { body } = await request(remote, `/v1/stream?${query}`)
-    try {
-      for await (const line of createInterface({ input: Readable.fromWeb(body as ReadableStream) })) {
-        const { id, gap, close } = JSON.parse(line) as Message
-        if (gap) warnOfGap(gap)
-        if (close?.code === 1000) return
-        cursor = id ?? gap?.to ?? cursor
-        if (id !== undefined) yield line
-      }
-    } catch {
-      // The stream broke, perhaps within a line.
-    }
-  }
-  throw new Failed(`${remote.url} ended the stream before the last event`, CANNOT_ASK)
 }
 
 export const importChannel: Command = {

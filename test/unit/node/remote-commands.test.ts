@@ -1,5 +1,8 @@
 // Commands that send requests to a node, and commands about tokens.
 
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { runCommand } from '../../../services/commands/index.ts'
@@ -151,22 +154,77 @@ t.test(
     )
     child.kill('SIGINT')
     t.equal((await ended).code, 0)
-    const whole = await run(
-      node.url,
-      '',
-      'follow',
-      'news',
-      '--cursor',
-      'earliest',
-      '--until',
-      'head',
-      '--wire',
-      'sse',
-    )
+    const whole = await run(node.url, '', 'follow', 'news', '--cursor', 'earliest', '--until', 'head')
     t.equal(whole.code, 0)
     t.equal(whole.out.trim().split('\n').length, 40)
   },
 )
+
+t.test('follow --until ends at the end, and prints nothing beyond it', async t => {
+  const node = await startMemoryNode()
+  const url = `http://127.0.0.1:${node.port}`
+  t.teardown(() => node.close())
+  const publish = async (type: string) => {
+    const headers = { 'content-type': 'application/json' }
+    const path = `${url}/v1/channels/orders/events?type=${type}`
+    const answer = await fetch(path, { method: 'POST', headers, body: '1' })
+    return ((await answer.json()) as { id: string }).id
+  }
+  const [first, head] = [await publish('a'), await publish('b')]
+  const lines = async (...args: string[]) => {
+    const { code, out } = await here(t, 'follow', 'orders', '--url', url, ...args)
+    t.equal(code, 0, args.join(' '))
+    return linesOf({ out }).map(line => (JSON.parse(line) as { id: string }).id)
+  }
+  t.strictSame(await lines('--cursor', 'earliest', '--until', 'head'), [first, head])
+  t.strictSame(await lines('--cursor', 'earliest', '--until', 'head', '--types', 'a'), [first])
+  t.strictSame(await lines('--cursor', head, '--until', 'head'), [])
+  t.strictSame(await lines('--until', 'head'), [])
+  t.strictSame(await lines('--cursor', 'earliest', '--until', first), [first])
+  t.strictSame(await lines('--cursor', 'earliest', '--until', '2026-01-01T00:00:00Z'), [])
+  const several = ['empty', '--cursor', 'earliest', '--until', 'head']
+  t.strictSame(await lines(...several), [first, head], 'also for several channels, one of them empty')
+  for (const bad of [
+    ['--until', 'soon'],
+    ['--until', 'head', '--wire', 'ws'],
+  ])
+    t.match(await here(t, 'follow', 'orders', '--url', url, ...bad), { code: 2, out: /--until/ })
+})
+
+t.test('follow --until and export resume a stream that breaks', async t => {
+  const asked: (string | null)[] = []
+  const server = createServer((request, response) => {
+    asked.push(new URL(request.url ?? '', 'http://x').searchParams.get('cursor'))
+    if (asked.length === 1)
+      return response.write(
+        '{"open":{"cursor":"e-0"}}\n\n{"channel":"x","id":"e-1","time":1,"data":1}\n{"ch',
+        () => response.destroy(),
+      )
+    if (asked.length === 2)
+      return response.writeHead(503).end('{"error":{"code":"FW_DRAINING","message":"it stops"}}')
+    return response.end(
+      '{"channel":"x","id":"e-2","time":1,"data":2}\n{"close":{"code":1000,"reason":"until"}}\n',
+    )
+  })
+  t.teardown(() => server.close())
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  for (const args of [
+    ['follow', 'x', '--cursor', 'earliest', '--until', 'e-2'],
+    ['export', 'x'],
+  ]) {
+    asked.length = 0
+    const { code, out } = await here(t, ...args, '--url', url)
+    t.equal(code, 0, out)
+    t.strictSame(
+      linesOf({ out }).map(line => (JSON.parse(line) as { data: number }).data),
+      [1, 2],
+    )
+    t.strictSame(asked, ['earliest', 'e-1', 'e-1'])
+    t.match(out, /FW_DRAINING: it stops; trying again/)
+  }
+})
 
 t.test('errors say what to do next', async t => {
   t.match(await here(t, 'channels', 'news', '--url', 'http://127.0.0.1:1'), {
