@@ -346,6 +346,8 @@ export class Commands {
       connection.endsWithChannels = false
       respond({ channel: name, cursor: printPosition(at) })
       const ended = (reader: Reader) => this.#ended(reader)
+      // When the client connected, perhaps no channel had presence.
+      if (connection.watcher === undefined) context.presence.attend(connection, this.#identity)
       connection.join(opened, at, given?.selection, given?.grant, plan && { ...plan, ended })
       joined = true
     } finally {

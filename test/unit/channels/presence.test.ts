@@ -100,6 +100,26 @@ t.test('clients of every wire are members, except those of Mercure', async t => 
   })
 })
 
+t.test('a client that connected before a rule had presence becomes a member when it subscribes', async t => {
+  const before = new ClosedWorld()
+  before.writeRules('default: { subscribe: token }\n')
+  const { PUSHER_APPS: _, ...settings } = before.settings
+  const node = await startMemoryNode(settings)
+  t.teardown(() => node.close())
+  const headers = bearer(before.token({ sub: 'ann', caps: caps('*', 'sub', 'prs') }))
+  const socket = new WebSocket(`ws://127.0.0.1:${node.port}/v1/ws?channel=other`, { headers })
+  t.teardown(() => socket.terminate())
+  await once(socket, 'message')
+  before.writeRules('default: { subscribe: token, presence: true }\n')
+  await once(node.app.fanwire.access, 'rules')
+  socket.send('{"subscribe":"late"}')
+  await once(socket, 'message')
+  await until('ann is a member', async () => {
+    const { body } = await get(node, '/v1/channels/late/presence', headers)
+    return body.members?.[0]?.user === 'ann'
+  })
+})
+
 t.test('the list has all members, in pages, and matches the count', async t => {
   const node = await start(t)
   const sockets = ['ann', 'bob', 'cy'].map(
