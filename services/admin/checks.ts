@@ -29,22 +29,25 @@ const TIME = /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\
 /** Tolerated clock skew, ms. */
 const LEEWAY_MS = 10_000
 
-/** Parses a past time, seconds since 1970 as in tokens or RFC 3339, to ms since 1970. Raises FW_BAD_PARAMETER. */
+/** Smaller numbers are seconds: this is the year 5138 in seconds, and 1973 in ms. */
+const FIRST_MS = 1e11
+
+/** Parses a past time, in seconds as in tokens, in ms, or in RFC 3339, to ms since 1970. Raises FW_BAD_PARAMETER. */
 export function checkedPast(name: string, value: unknown, now = Date.now()): number {
   const time =
     typeof value === 'number'
-      ? value * 1000
+      ? value * (value < FIRST_MS ? 1000 : 1)
       : typeof value === 'string' && TIME.test(value)
         ? Date.parse(value)
         : Number.NaN
   if (Number.isNaN(time) || time < 0) {
     throw new FanwireError(
       'FW_BAD_PARAMETER',
-      `${name} is not a time: seconds since 1970, or a text such as "2027-01-31T12:00:00Z"`,
+      `${name} is not a time: seconds or milliseconds since 1970, or a text such as "2027-01-31T12:00:00Z"`,
     )
   }
   if (time > now + LEEWAY_MS) {
-    throw new FanwireError('FW_BAD_PARAMETER', `${name} is in the future (milliseconds instead of seconds?)`)
+    throw new FanwireError('FW_BAD_PARAMETER', `${name} is in the future`)
   }
   return time
 }

@@ -200,7 +200,7 @@ export const DISCONNECT_BODY = Type.Object({ client: text('only the connection w
 export const REVOKE_BODY = Type.Object({
   before: Type.Optional(
     Type.Union([Type.Number(), Type.String()], {
-      description: 'seconds since 1970, or an RFC 3339 time, in the past; now if absent',
+      description: 'seconds or ms since 1970, or an RFC 3339 time, in the past; now if absent',
     }),
   ),
 })

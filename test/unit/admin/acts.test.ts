@@ -67,6 +67,9 @@ t.test('revoke rejects tokens that were issued before, and ends what they opened
   t.equal((await post('/v1/admin/users/ada/revoke', { before: iso })).body.before, (now - 5) * 1000)
   await freshs.ended
   t.equal((await get('/v1/poll?channel=inbox:ada', token('ada', { iat: now }))).status, 200)
+  const ms = (now - 50) * 1000 + 1
+  const inMs = await post('/v1/admin/users/ada/revoke', { before: ms })
+  t.strictSame([inMs.status, inMs.body.before], [202, ms], 'a time in ms, as responses have it')
   const before = Date.now()
   const last = (await post('/v1/admin/users/ada/revoke')).body.before as number
   t.ok(last >= before && last <= Date.now(), 'the time of the revocation is now by default')
@@ -94,6 +97,7 @@ t.test('malformed input is rejected with a code and has no effect', async t => {
     [`${user}/revoke`, { before: -1 }, 'FW_BAD_PARAMETER'],
     [`${user}/revoke`, { before: null }, 'FW_BAD_PARAMETER'],
     [`${user}/revoke`, { before: future }, 'FW_BAD_PARAMETER'],
+    [`${user}/revoke`, { before: future * 1000 }, 'FW_BAD_PARAMETER'],
     [`${user}/revoke`, { until: 1 }, 'FW_BAD_PARAMETER'],
     [`${user}/revoke?before=1`, undefined, 'FW_BAD_PARAMETER'],
     [`${user}/revoke`, '{', 'FW_BAD_JSON'],
