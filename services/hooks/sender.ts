@@ -134,9 +134,7 @@ export class Sender {
         if (answer.status === GONE) return 'gone'
       }
       progress({ cursor, failing: answer instanceof Error ? answer.message : `${answer.status}` })
-      const asked = answer instanceof Error ? undefined : answer.retryAfter
-      const ms = asked ?? delay(failures, FIRST_RETRY_MS, LAST_RETRY_MS)
-      await this.#pause(Math.min(ms, LONGEST_PAUSE_MS))
+      await this.#pause(pauseOf(failures, answer instanceof Error ? undefined : answer.retryAfter))
     }
     return 'closed'
   }
@@ -144,4 +142,10 @@ export class Sender {
   async #pause(ms: number): Promise<void> {
     await wait(ms, undefined, { ref: false, signal: this.#closing.signal }).catch(() => {})
   }
+}
+
+/** The pause after so many failures, ms: as the application asks, within bounds, or else growing. */
+export function pauseOf(failures: number, asked: number | undefined): number {
+  if (asked === undefined) return delay(failures, FIRST_RETRY_MS, LAST_RETRY_MS)
+  return Math.min(Math.max(asked, FIRST_RETRY_MS), LONGEST_PAUSE_MS)
 }

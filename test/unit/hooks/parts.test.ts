@@ -10,6 +10,7 @@ import t from 'tap'
 import { Addresses } from '../../../services/hooks/addresses.ts'
 import { Ledger } from '../../../services/hooks/ledger.ts'
 import { Poster } from '../../../services/hooks/post.ts'
+import { pauseOf } from '../../../services/hooks/sender.ts'
 import { startReceiver } from './receiver.ts'
 
 t.test('hooks may not call private addresses', async t => {
@@ -116,6 +117,30 @@ t.test('an endless answer is cut at its limit', async t => {
     t.ok(bytesRead >= limit && bytesRead <= limit + 3 * 64 * 1024, `${bytesRead} bytes read of ${limit}`)
   }
 })
+
+t.test(
+  'an application that asks for a retry at once, or in the past, gets it after the shortest pause',
+  async t => {
+    const app = await startReceiver(t)
+    const poster = new Poster(new Addresses(['127.0.0.1']))
+    t.teardown(() => poster.close())
+    const pauses: number[] = []
+    for (const after of ['0', new Date(0).toUTCString(), '2', '999999']) {
+      app.answer = response => response.writeHead(503, { 'retry-after': after }).end()
+      const { retryAfter } = await poster.post({
+        url: app.url,
+        headers: {},
+        body: '{}',
+        timeout: 5000,
+        most: 0,
+      })
+      pauses.push(pauseOf(1, retryAfter))
+    }
+    t.same(pauses, [500, 500, 2000, 3_600_000])
+    const grown = pauseOf(99, undefined)
+    t.ok(grown >= 30_000 && grown <= 60_000)
+  },
+)
 
 t.test('one node sends; another takes over when it is silent or hands over', async t => {
   const ledger = new Ledger()
