@@ -1,6 +1,7 @@
 // Live reads: long polls and server-sent events.
 
 import { once } from 'node:events'
+import type { ServerHttp2Stream } from 'node:http2'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Channel } from '../../broker/fanout/channel.ts'
 import type { CloseReason } from '../../broker/fanout/framing.ts'
@@ -10,8 +11,10 @@ import { partyOf } from '../../http/address.ts'
 import { refusalOf } from '../../http/clients.ts'
 import { policyFor } from '../../http/conditional.ts'
 import type { Context } from '../../http/context.ts'
-import { whenOver } from '../../http/exchange.ts'
+import { http2StreamOf, isHttp2, whenOver } from '../../http/exchange.ts'
 import { probeWhileHeld } from '../../http/node/half-open.ts'
+import { PIECE_BYTES } from '../../http/pieces.ts'
+import { cutStream } from '../../http/sessions.ts'
 import { arrivalOf } from '../arrival.ts'
 import { type Given, givenFor, openFor } from '../open-for.ts'
 import { isText, linesOf } from './content.ts'
@@ -121,10 +124,15 @@ export class LiveReads {
       let part = await follower.next(0)
       begin(reply, contentType)
       const { raw } = reply
+      const stream = isHttp2(request) ? http2StreamOf(request) : undefined
+      const send = (text: string) =>
+        stream === undefined
+          ? write(reply, text, follower.over)
+          : writePieces(stream, reply, text, follower.over, this.#context.config.stall)
       let quiet = false
       for (;;) {
         const last = part.closed && part.upToDate
-        if (!quiet || last) await write(reply, blockOf(contentType, part, live.cursor), follower.over)
+        if (!quiet || last) await send(blockOf(contentType, part, live.cursor))
         this.#context.hub.connections.wires.of(WIRE).deliveries += part.events.length
         const left = until - Date.now()
         if (last || follower.over.aborted || left <= 0 || raw.destroyed) break
@@ -217,6 +225,34 @@ function blockOf(
 async function write({ raw }: FastifyReply, text: string, over: AbortSignal): Promise<void> {
   if (raw.destroyed || raw.write(text)) return
   await once(raw, 'drain', { signal: over }).catch(() => {})
+}
+
+/**
+ * The same over HTTP/2, in pieces, since Node does not report the progress of a large write of a stream. A client that
+ * does not accept a piece within `stall` ms loses the stream.
+ */
+async function writePieces(
+  stream: ServerHttp2Stream,
+  { raw }: FastifyReply,
+  text: string,
+  over: AbortSignal,
+  stall: number,
+): Promise<void> {
+  const bytes = Buffer.from(text)
+  for (let at = 0; at < bytes.length && !over.aborted; at += PIECE_BYTES) {
+    const piece = bytes.subarray(at, at + PIECE_BYTES)
+    await new Promise<void>(resolve => {
+      const done = () => resolve()
+      over.addEventListener('abort', done, { once: true })
+      // Also after `over`: what was written would hold the stream.
+      const stalled = setTimeout(() => cutStream(stream), stall)
+      raw.write(piece, () => {
+        clearTimeout(stalled)
+        over.removeEventListener('abort', done)
+        resolve()
+      })
+    })
+  }
 }
 
 /** Raises FW_BAD_PARAMETER if it is missing: live reads need a start. */

@@ -3,7 +3,7 @@
 
 import { once } from 'node:events'
 import type { IncomingMessage } from 'node:http'
-import type { ServerHttp2Session } from 'node:http2'
+import { connect, type ServerHttp2Session } from 'node:http2'
 import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { Quota } from '../../../services/broker/limits/buckets.ts'
@@ -62,6 +62,30 @@ t.test('W2: a quiet live session stays, and a stream that reads nothing is close
   await until('it is there', () => node.hub.readers(channel) === 1)
   for (let i = 0; i < 4; i++) await node.append(channel, `"${'x'.repeat(60_000)}"`)
   await until('the reader is closed because it stalled', () => node.hub.readers(channel) === 0)
+  stuck.send(get(3, '/v1/channels/a'))
+  await until('its session continues', () => stuck.answered.includes(3))
+})
+
+t.test('W2: a live read of Durable Streams whose client reads nothing is closed', async t => {
+  const node = await nodeWith(t, { STALL: '300ms', DURABLE_STREAMS: '1' })
+  const channel = fresh()
+  for (let i = 0; i < 4; i++) await node.append(channel, `"${'x'.repeat(60_000)}"`)
+  const stats = node.hub.connections.wires.of('durable-streams')
+  const path = `/v1/stream/${channel}?offset=-1&live=sse`
+  const session = connect(`http://127.0.0.1:${node.h2cPort}`)
+  let text = ''
+  session
+    .request({ ':path': path })
+    .setEncoding('utf8')
+    .on('data', part => (text += part))
+  await until('a client that reads has everything', () => text.includes('upToDate'))
+  t.equal(text.match(/x{60000}/g)?.length, 4)
+  session.destroy()
+  await until('it has left', () => stats.connections === 0)
+  const stuck = opened(t, node).send(get(1, path))
+  await until('it has what its window allows', () => stuck.body(1).length > 60_000)
+  t.equal(stats.connections, 1)
+  await until('the reader is closed because it stalled', () => stats.connections === 0)
   stuck.send(get(3, '/v1/channels/a'))
   await until('its session continues', () => stuck.answered.includes(3))
 })
