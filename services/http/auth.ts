@@ -65,6 +65,15 @@ function channelTokensOf({ query }: FastifyRequest): readonly string[] {
 /** The maximum number of channel tokens in one request, since each costs a verification. */
 const MOST_CHANNEL_TOKENS = 32
 
+/** The request's tokens in parameters, which it can use again: not its ticket. */
+export function reusableParametersOf(request: FastifyRequest): [name: string, value: string][] {
+  const token = request.server.fanwire.config.tokenQuery ? parameterOf(request, 'token') : undefined
+  return [
+    ...(token === undefined ? [] : [['token', token] satisfies [string, string]]),
+    ...channelTokensOf(request).map((each): [string, string] => ['channel_token', each]),
+  ]
+}
+
 /** Whether the application identifies clients without credentials. */
 function asksWho({ server, route, is404 }: FastifyRequest): boolean {
   return server.fanwire.access.asking?.connects === true && route.always !== true && !is404

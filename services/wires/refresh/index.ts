@@ -4,7 +4,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { FanwireError } from '../../errors.ts'
 import { askToRead } from '../../http/asking.ts'
-import { ticketOf } from '../../http/auth.ts'
+import { reusableParametersOf, ticketOf } from '../../http/auth.ts'
 import type { Pages } from '../../broker/fanout/glance.ts'
 import { type News, newestOfAll } from '../../broker/fanout/newest.ts'
 import { printCursor, type Start } from '../../broker/event/position.ts'
@@ -92,12 +92,14 @@ export async function refresh(app: FastifyInstance): Promise<void> {
     for (const [name, value] of asked(values)) next.append(name, value)
     next.append('cursor', printCursor(news.map(each => each.head)))
     const ticket = await nextTicket(request, every)
-    if (ticket !== undefined) next.append('ticket', ticket)
+    const credentials = reusableParametersOf(request)
+    if (ticket !== undefined) credentials.push(['ticket', ticket])
+    for (const [name, value] of credentials) next.append(name, value)
     const page = renderPage({ channels, news, limit, every, next: `?${next}` })
     const tag = `"${tagOf(page)}"`
     reply.headers({
       refresh: `${every}; url=?${next}`,
-      'cache-control': ticket === undefined ? policyFor(request, 'no-cache') : 'no-store',
+      'cache-control': credentials.length === 0 ? policyFor(request, 'no-cache') : 'no-store',
       etag: tag,
       'content-security-policy': CONTENT_POLICY,
       'x-content-type-options': 'nosniff',

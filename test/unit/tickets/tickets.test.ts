@@ -150,6 +150,25 @@ t.test('a page opened with a ticket reloads with a fresh one until its token exp
   t.equal(answer.headers['cache-control'], 'private, no-cache')
 })
 
+t.test('a page keeps the tokens in its URL', async t => {
+  const node = await startMemoryNode({ ...SETTINGS, TOKEN_QUERY: '1' })
+  t.teardown(() => node.close())
+  const tokens = ['room:1', 'room:2'].map(channel => tokenOf('ada', { channel, allow: ['sub', 'hst'] }))
+  let query = `${new URLSearchParams([
+    ['channel', 'room:1'],
+    ['channel', 'room:2'],
+    ['token', tokenOf('ada')],
+    ...tokens.map((token): [string, string] => ['channel_token', token]),
+  ])}`
+  for (let load = 0; load < 3; load++) {
+    const { status, headers, body } = await node.get(`/v1/refresh?${query}`)
+    t.equal(status, 200)
+    t.equal(headers['cache-control'], 'no-store')
+    query = parsePage(body).again
+    t.match(headers.refresh, query)
+  }
+})
+
 t.test('a page that reloads after its ticket expired is rejected', async t => {
   const { ticket } = await ticketFor(tokenOf('ada'))
   const { status, body } = await node.get(`/v1/refresh?channel=inbox:ada&every=71&ticket=${ticket}`)
