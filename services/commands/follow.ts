@@ -2,16 +2,17 @@
 
 import { WebSocket } from 'ws'
 import { connect } from '../../client/fanwire.ts'
-import { FanwireError } from '../../client/errors.ts'
+import { FanwireError, Unauthorized } from '../../client/errors.ts'
 import { isPosition } from '../../client/position.ts'
 import type { Subscription } from '../../client/subscription.ts'
 import type { Event, Options, SubscribeOptions, Wire } from '../../client/types.ts'
 import { parseTime } from '../broker/event/time.ts'
 import { onStop } from '../signals.ts'
-import { type Command, Misused, remark } from './command.ts'
+import { type Command, Failed, Misused, remark } from './command.ts'
 import { warnOfGap } from './history.ts'
 import {
   askNode,
+  FAILED,
   failedBy,
   inWords,
   pathOf,
@@ -57,23 +58,39 @@ Example: fanwire follow orders --cursor earliest --until head | jq .data`,
     const options: Options = {
       WebSocket: WebSocket as unknown as NonNullable<Options['WebSocket']>,
       ...(wire !== undefined && { wires: [wire as Wire] }),
-      ...(remote.token !== undefined && { getToken: () => remote.token }),
+      ...(remote.token !== undefined && { getToken: () => giveToken() }),
     }
     const client = connect(remote.url, options)
+    let why = ''
+    let given = false
+    // The client asks again if the node rejected the token: there is no other one.
+    const giveToken = () => {
+      if (given && client.state.name === 'connecting') throw new Unauthorized(why)
+      given = true
+      return remote.token
+    }
     client.on('state', state => {
-      if (state.name === 'waiting') remark(`${state.why}; trying again`)
+      if (state.name === 'connected') given = false
+      if (state.name === 'waiting') {
+        ;({ why } = state)
+        remark(`${why}; trying again`)
+      }
       if (state.name === 'unauthorized' || state.name === 'closed')
         for (const each of subscriptions) each.close()
     })
     const subscriptions = channels.map(channel => client.subscribe(channel, readOptions(values)))
-    const close = () => client.close()
-    const off = onStop(['SIGINT'], close)
-    process.stdout.once('error', close)
+    let stopped = false
+    const off = onStop(['SIGINT'], () => {
+      stopped = true
+      client.close()
+    })
     try {
       await Promise.all(subscriptions.map(each => printAll(each, remote)))
       const { state } = client
       if (state.name === 'unauthorized')
         throw failedBy(new FanwireError('FW_UNAUTHORIZED', state.why, 401), remote.token)
+      if (state.name === 'closed' && !stopped)
+        throw new Failed(`the node closed the connection, and wants no other one: ${state.why}`, FAILED)
       return 0
     } catch (error) {
       if (error instanceof FanwireError) throw failedBy(error, remote.token)

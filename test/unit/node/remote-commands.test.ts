@@ -5,6 +5,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { WebSocketServer } from 'ws'
 import { runCommand } from '../../../services/commands/index.ts'
 import { freePort } from '../../../infra/local/ports.ts'
 import { startRedis } from '../../support/redis-server.ts'
@@ -189,6 +190,24 @@ t.test('follow --until ends at the end, and prints nothing beyond it', async t =
     ['--until', 'head', '--wire', 'ws'],
   ])
     t.match(await here(t, 'follow', 'orders', '--url', url, ...bad), { code: 2, out: /--until/ })
+})
+
+t.test('follow ends if the node rejects the token, or wants no other connection', async t => {
+  const folder = t.testdir({ 'k.json': jwks(testKey('HS256')) })
+  const node = await startMemoryNode({ JWT_KEYS_FILE: join(folder, 'k.json') })
+  const server = createServer((_, response) => response.writeHead(404).end())
+  t.teardown(() => [node.close(), server.close()])
+  const url = `http://127.0.0.1:${node.port}`
+  for (const wire of ['ws', 'sse'])
+    t.match(await here(t, 'follow', 'news', '--url', url, '--token', 'a.b.c', '--wire', wire), {
+      code: 1,
+      out: /FW_UNAUTHORIZED: .*token.*fanwire token check/,
+    })
+  new WebSocketServer({ server }).on('connection', socket => socket.close(4501, 'kicked'))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const kicks = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  t.match(await here(t, 'follow', 'news', '--url', kicks, '--wire', 'ws'), { code: 1, out: /kicked/ })
 })
 
 t.test('follow --until and export resume a stream that breaks', async t => {
