@@ -26,15 +26,23 @@ function command(args: readonly string[]): Config {
   }
 }
 
+/** A reader of a pipe that has enough, such as `head`, ends the command. */
+function outputClosed(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') throw error
+  process.exit(0)
+}
+
 async function main(): Promise<void> {
   const [first, ...rest] = process.argv.slice(2)
   const args = first === 'start' ? rest : process.argv.slice(2)
+  process.stdout.on('error', outputClosed)
   const code = (await runTool(args)) ?? (await runCommand(args))
   if (code !== undefined) {
     // Waits until the reader of a pipe has accepted the output.
     await new Promise(resolve => process.stdout.write('', resolve))
     process.exit(code)
   }
+  process.stdout.off('error', outputClosed)
   const config = command(args)
   // Loaded only now, since commands do not need it and start in a third of the time without.
   const { run } = await import('./node/run.ts')

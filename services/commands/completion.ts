@@ -2,7 +2,7 @@
 
 import { type Command, Misused, print } from './command.ts'
 
-/** Commands with their flags, from their own help. */
+/** The help of each command, from which its flags are taken. */
 export type Helps = ReadonlyMap<string, string>
 
 const flagsOf = (help: string) => [

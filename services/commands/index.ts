@@ -1,5 +1,6 @@
 // The commands of `fanwire` that do not start a node, by name. Each has a file.
 
+import { help } from '../config/text.ts'
 import { type Command, Failed, Misused, print, remark } from './command.ts'
 
 /** The commands are loaded on use, so that a node starts without them. */
@@ -21,9 +22,13 @@ const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map(
   }),
 )
 
+/** Commands of the package fanwire-bench, whose help is there. */
+const TOOLS = ['bench', 'plan']
+
+/** The help of each command, as far as it is known here. */
 async function helps(): Promise<ReadonlyMap<string, string>> {
-  const all = [...COMMANDS].filter(([name]) => name !== 'completion')
-  return new Map(await Promise.all(all.map(async ([name, load]) => [name, (await load()).help] as const)))
+  const own = [...COMMANDS].map(async ([name, load]) => [name, (await load()).help] as const)
+  return new Map([['start', help()], ...(await Promise.all(own)), ...TOOLS.map(name => [name, ''] as const)])
 }
 
 /** The exit code of wrong usage. */

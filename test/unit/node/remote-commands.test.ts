@@ -267,9 +267,30 @@ t.test('errors say what to do next', async t => {
   })
 })
 
+t.test('a reader that closes the pipe ends the command', async t => {
+  const node = await startMemoryNode()
+  t.teardown(() => node.close())
+  for (let n = 1; n <= 3000; n++) await node.append('long', `"${'x'.repeat(200)}"`)
+  const lines = Array.from({ length: 3000 }, () => `"${'x'.repeat(200)}"\n`).join('')
+  for (const [args, input] of [
+    [['export', 'long'], ''],
+    [['history', 'long', '--limit', '3000'], ''],
+    [['publish', 'more', '--json'], lines],
+  ] as const) {
+    const { child, ended } = launchCommand(`http://127.0.0.1:${node.port}`, ...args)
+    child.stdin.on('error', () => {})
+    child.stdin.end(input)
+    child.stdout.once('data', () => child.stdout.destroy())
+    t.match(await ended, { code: 0, err: '' }, args[0])
+  }
+})
+
 t.test('completion lists the commands and their flags', async t => {
   for (const shell of ['bash', 'zsh', 'fish'])
     t.match(await here(t, 'completion', shell), { code: 0, out: /follow[^]*until/ }, shell)
+  for (const name of ['start', 'bench', 'plan', 'completion', 'import'])
+    t.match((await here(t, 'completion', 'bash')).out, new RegExp(`words='.*\\b${name}\\b`), name)
+  t.match((await here(t, 'completion', 'bash')).out, /start\) words='.*--redis-url/)
   t.match(await here(t, 'completion', 'tcsh'), { code: 2 })
 })
 
