@@ -89,6 +89,8 @@ export class Connection implements ReplayOwner, CatchesUp {
   watcher: ChannelWatcher | undefined
   /** For wires that end a reader at a gap: called instead of reporting the gap. If it returns false, the reader continues. */
   gapped: ((reader: Reader) => boolean) | undefined
+  /** Channels to which the client cannot resubscribe: if the grant of one lapses, the connection ends. */
+  fixed: Set<string> | undefined
   readonly #registry: ConnectionRegistry
   readonly #outlet: Outlet
   readonly #counters: WireCounters
@@ -143,18 +145,21 @@ export class Connection implements ReplayOwner, CatchesUp {
     const at = this.readers.indexOf(reader)
     if (at !== -1) this.readers.splice(at, 1)
     reader.leave()
+    this.fixed?.delete(reader.channel.name)
     this.watcher?.left(reader.channel.name)
   }
 
   /**
    * Removes a channel and reports why to the client. Returns false if that ended the connection, since it was the last
-   * channel, or the wire can't report it.
+   * channel, the client could not resubscribe to it, or the wire can't report it.
    */
   drop(channel: string, reason: CloseReason): boolean {
     const reader = this.readerOf(channel)
     if (reader === undefined) return true
     const { dropped, mayHaveNone } = this.framing
-    if (dropped === undefined || (this.readers.length === 1 && !mayHaveNone)) {
+    const isLast = this.readers.length === 1 && !mayHaveNone
+    const isLost = reason.lapsed !== undefined && this.fixed?.has(channel)
+    if (dropped === undefined || isLast || isLost) {
       this.end(reason)
       return false
     }

@@ -52,7 +52,9 @@ export interface Disconnect {
 const SHUTDOWN = 3001
 export const SERVER_ERROR = 3004
 const EXPIRED = 3005
+const SUBSCRIPTION_EXPIRED = 3006
 export const SLOW = 3008
+export const INSUFFICIENT_STATE = 3010
 const FORCE_RECONNECT = 3011
 export const INVALID_TOKEN = 3500
 export const BAD_COMMAND = 3501
@@ -72,7 +74,7 @@ const DISCONNECTS: Readonly<Record<number, number>> = {
 /** The disconnect for a close reason. This wire's own codes stay unchanged. */
 export function disconnectOf({ code, reason, lapsed }: CloseReason): Disconnect {
   if (code >= 3000 && code < 4000) return { code, reason }
-  if (lapsed !== undefined) return { code: EXPIRED, reason }
+  if (lapsed !== undefined) return { code: lapsed === 'grant' ? SUBSCRIPTION_EXPIRED : EXPIRED, reason }
   return { code: DISCONNECTS[code] ?? (reconnects(code) ? FORCE_RECONNECT : FORCE_DISCONNECT), reason }
 }
 

@@ -21,6 +21,7 @@ import { Commands, type Credentials } from '../commands.ts'
 import {
   BAD_COMMAND,
   errorReply,
+  INSUFFICIENT_STATE,
   INVALID_TOKEN,
   isOutdated,
   NOT_AVAILABLE,
@@ -181,6 +182,7 @@ export class Session {
     const arrival = { ...this.#parts.arrival, identity }
     this.#lease = admit(context, connection, arrival, channels.length)
     if (this.#isGone) return
+    connection.fixed = channels.length > 0 ? new Set(channels) : undefined
     this.#client = context.clients.add(connection, arrival, this.#lease)
     const followed = await followAll(context, identity, subscriptions, {
       begin: followed => this.#begun(id, identity, followed),
@@ -252,16 +254,24 @@ export class Session {
 
   // Gaps --------------------------------------------------------------------------------------------------------
 
-  /** Ends the subscription: the client resubscribes from its position. */
+  /**
+   * Ends the subscription: the client resubscribes from its position. If the server subscribed it, the connection ends:
+   * the client reconnects with its position.
+   */
   #gapped(reader: Reader): boolean {
     const { connection } = this.#parts
     const { name } = reader.channel
     // Joins and leaves have no recovery.
     if (attendedIn(name) !== undefined) return true
+    const isFixed = connection.fixed?.has(name)
     for (const each of [reader, connection.readerOf(presenceOf(name))]) {
       if (each === undefined) continue
       connection.leave(each)
       this.#lease?.remove()
+    }
+    if (isFixed) {
+      this.#end(INSUFFICIENT_STATE, 'insufficient state')
+      return true
     }
     const gap = { from: reader, to: reader }
     connection.write(connection.framing.gap(name, gap, ''))

@@ -98,6 +98,15 @@ const CONNECT: Readonly<Record<string, Connect>> = {
     })
     return { ended: Promise.race([pushed, end.then(({ code, reason }) => `${code} ${reason}`)]) }
   },
+  async 'centrifuge, one way'(t, { port }, token) {
+    const client = new WebSocket(`ws://127.0.0.1:${port}/connection/uni_websocket`)
+    t.teardown(() => client.terminate())
+    const ended = once(client, 'close').then(([code, reason]) => `${code} ${reason}`)
+    await once(client, 'open')
+    client.send(JSON.stringify({ token, subs: { [CHANNEL]: {} } }))
+    await once(client, 'message')
+    return { ended }
+  },
   /** Signs in as the user, because the Pusher wire has no tokens. */
   async pusher(t, { port }) {
     const client = new WebSocket(`ws://127.0.0.1:${port}/app/key?protocol=7`)
@@ -173,6 +182,7 @@ function casesWith(clock: { forward(ms: number): void }): Readonly<Record<string
           `401 | ${CHALLENGE} | FW_UNAUTHORIZED grant expired: the credentials are still valid, send the request again`,
         ),
         centrifuge: 'unsubscribe 2501 grant expired',
+        'centrifuge, one way': '3006 grant expired',
       },
       afterwards: { poll: '200', refresh: '200' },
     },

@@ -245,6 +245,38 @@ t.test('a gap is not recovered: at the start, and while the client reads', async
   t.match(await nextEvent(stranger, 'subscribed'), { wasRecovering: true, recovered: false })
 })
 
+t.test('a gap in a channel to which the server subscribed a client ends the connection', async t => {
+  const channel = 'news:gap'
+  const made = client({ token: tokenOf({ channels: [channel] }) })
+  const read: unknown[] = []
+  made.on('publication', ({ data }) => void read.push(data))
+  made.connect()
+  await made.ready(WAIT_LIMIT_MS)
+  await api('publish', { channel, data: 1 })
+  await until('the first', () => read.length === 1)
+  const connecting = nextEvent(made, 'connecting')
+  const subscribed = nextEvent(made, 'subscribed')
+  await closed.log.clear(channel)
+  t.match(await connecting, { code: 3010, reason: 'insufficient state' })
+  t.match(await subscribed, { channel, wasRecovering: true, recovered: false })
+  await api('publish', { channel, data: 2 })
+  await until('it continues', () => read.length === 2)
+
+  const socket = new WebSocket(`ws://127.0.0.1:${node.port}/connection/uni_websocket`)
+  const pushes: string[] = []
+  socket.on('message', frame => void pushes.push(String(frame)))
+  const end = once(socket, 'close')
+  await once(socket, 'open')
+  socket.send(JSON.stringify({ subs: { 'gaps-one-way': {} } }))
+  await until('it is connected', () => pushes.length === 1)
+  await node.append('gaps-one-way', '1')
+  await until('the first', () => pushes.length === 2)
+  await Promise.all([node.log.clear('gaps-one-way'), node.append('gaps-one-way', '2')])
+  const [code, reason] = await end
+  t.strictSame([code, String(reason)], [3010, 'insufficient state'])
+  t.equal(pushes.length, 2, 'nothing that follows the gap')
+})
+
 t.test('history is read forwards, backwards, and from a position', async t => {
   const made = await connected({}, node)
   const { sub } = await follow(made, 'pages')
