@@ -15,6 +15,8 @@ import { FanwireError } from '../errors.ts'
 /** Something that a client holds open. */
 export interface Held {
   readonly wire: string
+  /** Whether it is only a long poll: its client does not connect and disconnect. */
+  readonly polls?: boolean
   /** Names of the channels that it reads. */
   readonly channels: readonly string[]
   /** Its position in a channel; undefined if that is unknown. */

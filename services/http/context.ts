@@ -149,11 +149,10 @@ function clientLives(lives: Lives): ClientLives {
   }
   return {
     connected(client) {
-      if (client.held.wire !== 'long-poll' && lives.records('client.connected'))
-        record('client.connected', client)
+      if (client.held.polls !== true && lives.records('client.connected')) record('client.connected', client)
     },
     disconnected(client) {
-      const isRecorded = client.held.wire !== 'long-poll' && lives.records('client.disconnected')
+      const isRecorded = client.held.polls !== true && lives.records('client.disconnected')
       if (isRecorded) record('client.disconnected', client)
     },
   }

@@ -100,25 +100,36 @@ export class LiveReads {
     this.#reads = reads
   }
 
-  longPoll(request: FastifyRequest, reply: FastifyReply, live: Live): Promise<FastifyReply> {
-    return this.#follow(request, reply, live, async follower => {
+  async longPoll(request: FastifyRequest, reply: FastifyReply, live: Live): Promise<FastifyReply> {
+    const held = this.#follow(request, reply, live, true, async follower => {
       const part = await follower.next(HELD_MS)
       const { ended, state } = follower
       if (ended !== undefined && (part.events.length === 0 || ended.expired !== true)) throw refusalOf(ended)
-      if (!part.closed) reply.header('stream-cursor', cursorAfter(live.cursor))
-      if (part.events.length === 0) {
-        reply.header('cache-control', 'no-store')
-        return setPosition(reply, { ...part, upToDate: true })
-          .code(204)
-          .send()
-      }
-      reply.header('cache-control', policyFor(request, 'no-cache'))
-      return this.#reads.send(reply, state, part)
+      return this.#answer(request, reply, live, state, part)
+    })
+    return held.catch(async error => {
+      if (!(error instanceof FanwireError) || error.code !== 'FW_TOO_MANY_FOLLOWED') throw error
+      // A full node can't wait for events, but it returns the existing ones.
+      const { state, part } = await this.#reads.look(request, live.channel, live.start)
+      if (part.events.length === 0 && !part.closed) throw error
+      return this.#answer(request, reply, live, state, part)
     })
   }
 
+  #answer(request: FastifyRequest, reply: FastifyReply, live: Live, state: StreamState, part: Part) {
+    if (!part.closed) reply.header('stream-cursor', cursorAfter(live.cursor))
+    if (part.events.length === 0) {
+      reply.header('cache-control', 'no-store')
+      return setPosition(reply, { ...part, upToDate: true })
+        .code(204)
+        .send()
+    }
+    reply.header('cache-control', policyFor(request, 'no-cache'))
+    return this.#reads.send(reply, state, part)
+  }
+
   sse(request: FastifyRequest, reply: FastifyReply, live: Live): Promise<FastifyReply> {
-    return this.#follow(request, reply, live, async follower => {
+    return this.#follow(request, reply, live, false, async follower => {
       const { contentType } = follower.state.config
       const until = Date.now() + STREAMED_MS
       let part = await follower.next(0)
@@ -152,6 +163,7 @@ export class LiveReads {
     request: FastifyRequest,
     reply: FastifyReply,
     { channel, start }: Live,
+    polls: boolean,
     use: (follower: Follower) => Promise<FastifyReply>,
   ): Promise<FastifyReply> {
     const { hub, access, clients, limits, presence } = this.#context
@@ -173,6 +185,7 @@ export class LiveReads {
       const client = clients.add(
         {
           wire: WIRE,
+          polls,
           channels: wanted.channels,
           positionIn: () => (typeof follower.start === 'object' ? follower.start : undefined),
           grantIn: () => given[0]?.grant,

@@ -89,17 +89,8 @@ export class Reads {
     channel: string,
     start: Begin,
   ): Promise<FastifyReply> {
-    const { hub, access, presence } = this.#context
-    const { identity } = request
-    const wanted = { channels: [channel], starts: [start] }
-    const [selection] = selectionsFor({ access, identity }, wanted)
-    const { state, part } = await glanceFor({ hub, access, identity }, wanted, async opened => {
-      const state = await stateIn(this.#streams, opened[0] as Pages)
-      const answer = await collect(opened, wanted.starts, PAGE.events, [selection])
-      return { state, part: partOf(answer, start, state) }
-    })
-    await this.#streams.touch(channel, state)
-    presence.visit(identity, wanted.channels)
+    const { access } = this.#context
+    const { state, part, selection } = await this.look(request, channel, start)
     const first = start === 'earliest' ? '-1' : typeof start === 'object' ? printOffset(start) : undefined
     if (first === undefined) reply.header('cache-control', 'no-store')
     else {
@@ -111,6 +102,21 @@ export class Reads {
       if (matches(request.headers['if-none-match'], tag)) return reply.code(304).send()
     }
     return this.send(reply, state, part)
+  }
+
+  /** Reads without following. Raises FW_STREAM_NOT_FOUND, FW_OFFSET_GONE, LogUnavailable, and the refusals of reads. */
+  async look({ identity }: FastifyRequest, channel: string, start: Begin) {
+    const { hub, access, presence } = this.#context
+    const wanted = { channels: [channel], starts: [start] }
+    const [selection] = selectionsFor({ access, identity }, wanted)
+    const { state, part } = await glanceFor({ hub, access, identity }, wanted, async opened => {
+      const state = await stateIn(this.#streams, opened[0] as Pages)
+      const answer = await collect(opened, wanted.starts, PAGE.events, [selection])
+      return { state, part: partOf(answer, start, state) }
+    })
+    await this.#streams.touch(channel, state)
+    presence.visit(identity, wanted.channels)
+    return { state, part, selection }
   }
 
   send(reply: FastifyReply, { config: { contentType } }: StreamState, part: Part): FastifyReply {

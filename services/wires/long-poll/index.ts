@@ -97,6 +97,7 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
     const client = clients.add(
       {
         wire: 'long-poll',
+        polls: true,
         channels,
         positionIn(channel) {
           const start = starts[channels.indexOf(channel)]

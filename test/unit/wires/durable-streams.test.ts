@@ -227,6 +227,27 @@ t.test('producers belong to their publisher', async t => {
   t.equal(await append(writers.key, 5, '"last"', end), 409, 'not a retry')
 })
 
+t.test('the log of lives records clients of sse, not long polls', async t => {
+  const world = new ClosedWorld()
+  world.writeRules('lives: [client.*]\ndefault: { subscribe: anyone, publish: anyone }')
+  const closed = await startMemoryNode(world.settings)
+  t.teardown(() => closed.close())
+  const read = (path: string) =>
+    fetch(`http://127.0.0.1:${closed.port}${path}`, {
+      headers: { authorization: `Bearer ${world.keys.all.key}` },
+    })
+  await closed.append('lived', '1', { end: true })
+  for (const live of ['long-poll', 'sse']) {
+    await (await read(`/v1/stream/lived?offset=-1&live=${live}`)).text()
+  }
+  const recorded = async () => {
+    const { events } = (await (await read('/v1/lives')).json()) as { events: { type: string }[] }
+    return events.map(({ type }) => type)
+  }
+  await until('the client of sse has left', async () => (await recorded()).includes('client.disconnected'))
+  t.strictSame(await recorded(), ['client.connected', 'client.disconnected'])
+})
+
 t.test('an append has at most 10,000 messages, and a long one leaves the stream its record', async t => {
   const short = await startMemoryNode({ DURABLE_STREAMS: '1', HISTORY_EVENTS: '100' })
   t.teardown(() => short.close())

@@ -97,7 +97,7 @@ t.test(
 )
 
 t.test('S5: a full node answers polls of channels that it does not follow', async t => {
-  const node = await nodeWith(t, { MAX_FOLLOWED: '1' })
+  const node = await nodeWith(t, { MAX_FOLLOWED: '1', DURABLE_STREAMS: '1' })
   const [first, second] = await node.append('b', '1', '2')
   const held = handshake(node, '/v1/ws?channel=a')
   t.teardown(() => held.close())
@@ -118,6 +118,10 @@ t.test('S5: a full node answers polls of channels that it does not follow', asyn
   t.match(JSON.parse(latest.body), { events: [], cursor: second })
   t.match((await node.get('/v1/refresh?channel=b')).body, second)
   t.equal((await node.get('/v1/long-poll?channel=b')).status, 503, 'the node cannot wait for events')
+  const items = await node.get('/v1/stream/b?offset=-1&live=long-poll')
+  t.strictSame([items.status, items.body], [200, '[1,2]'])
+  t.ok(items.headers['stream-cursor'])
+  t.equal((await node.get('/v1/stream/b?offset=now&live=long-poll')).status, 503)
   t.equal(node.hub.stats().channels, 1)
 })
 
