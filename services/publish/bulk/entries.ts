@@ -16,6 +16,13 @@ const WINDOW = 4096
 
 /** Maximum number of channels that are remembered for a reached limit. Others are checked each time. */
 const MOST_LIMITED = 10_000
+/** Errors that an entry itself causes: they say nothing about the others. */
+const OWN: ReadonlySet<string> = new Set([
+  'FW_HEAD_MOVED',
+  'FW_CHANNEL_ENDED',
+  'FW_BAD_EVENT',
+  'FW_TOO_LARGE',
+])
 const NOT_TRIED = 'an earlier event of this channel failed, so this one was not tried'
 
 /** An entry in progress. */
@@ -33,15 +40,18 @@ export class Entries {
   taken = 0
   /** The number of events that the log holds, including duplicates. */
   held = 0
-  /** The first failure that the entry itself did not cause. */
-  failure: FanwireError | undefined
-
+  /** The first failure of the log, the node or the application. */
+  fault: FanwireError | undefined
   readonly #context: Context
   readonly #by: Publishing
   readonly #appender: Appender
   readonly #onResult: (json: string) => void
   /** Channels in which a limit refused an event: later events must not precede it. */
   readonly #limited = new Set<string>()
+  /** The first refusal that the entry itself did not cause. */
+  #refusal: FanwireError | undefined
+  /** Whether entries were refused for different reasons. */
+  #isMixed = false
   #slots: (Slot | undefined)[] = []
   #first = 0
 
@@ -60,6 +70,11 @@ export class Entries {
       onFault,
       channel => context.publisher.hookOf(by.identity, channel) !== undefined,
     )
+  }
+
+  /** The error of the whole request if nothing is held. Undefined if each entry has its own. */
+  get failure(): FanwireError | undefined {
+    return this.fault ?? (this.#isMixed ? undefined : this.#refusal)
   }
 
   /** The number of events in flight to the log. */
@@ -124,6 +139,7 @@ export class Entries {
     const slot = this.#slot([''], false)
     slot.outcomes[0] = error
     slot.left = 0
+    this.#isMixed = true
     this.#hand()
   }
 
@@ -140,11 +156,19 @@ export class Entries {
   }
 
   #settle(slot: Slot, at: number, outcome: Outcome): void {
-    if (outcome instanceof FanwireError) this.failure ??= outcome
+    if (outcome instanceof FanwireError) this.#failed(outcome)
     else this.held++
     slot.outcomes[at] = outcome
     slot.left--
     if (slot.left === 0) this.#hand()
+  }
+
+  #failed(error: FanwireError): void {
+    // Another entry's failure caused this one.
+    if (error.code === 'FW_NOT_TRIED') return
+    if (error.statusCode >= 500) this.fault ??= error
+    else if (OWN.has(error.code)) this.#isMixed = true
+    else if ((this.#refusal ??= error).code !== error.code) this.#isMixed = true
   }
 
   /** Emits the results that no earlier entry delays. */

@@ -169,7 +169,7 @@ export class Upload {
 
   /** Decides the status while nothing is appended: if the log caused that, the request fails, otherwise results are sent. */
   #settle(): void {
-    if (this.#entries.failure === undefined) this.#decide()
+    if (this.#entries.fault === undefined) this.#decide()
     else this.stop('FW_LOG_UNAVAILABLE')
   }
 

@@ -73,6 +73,21 @@ t.test('ifHead in bulk: each entry has its own condition', async t => {
   t.equal(body.results[1].error.head, body.results[0].id)
 })
 
+t.test('in bulk, an entry that fails by itself is a result, even if nothing is appended', async t => {
+  const { ask } = await start(t)
+  const only = { events: [{ channel: 'a', data: 1, ifHead: 'none' }] }
+  t.match(await ask('POST', '/v1/events', only), { status: 200, body: { results: [{ id: /-1$/ }] } })
+  t.match(await ask('POST', '/v1/events', only), {
+    status: 200,
+    body: { results: [{ index: 0, error: { code: 'FW_HEAD_MOVED', head: /-1$/ } }] },
+  })
+  await ask('POST', '/v1/channels/a/end')
+  t.match(await ask('POST', '/v1/events', { events: [{ channel: 'a', data: 1 }] }), {
+    status: 200,
+    body: { results: [{ index: 0, error: { code: 'FW_CHANNEL_ENDED' } }] },
+  })
+})
+
 t.test('a channel ends, with or without a last event', async t => {
   const { ask } = await start(t)
   const end = await ask('POST', '/v1/channels/a/end?type=answer', { done: true }, { 'idempotency-key': 'k' })

@@ -1,9 +1,22 @@
-import t from 'tap'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
 import { LogUnavailable } from '../../../services/broker/log/log.ts'
+import { folder } from '../../support/folder.ts'
 import { startNode, type TestNode } from './node.ts'
 
 const URL = '/v1/events'
 const JSON_TYPE = { 'content-type': 'application/json' }
+
+/** A file of rules: nobody may publish to `closed`. */
+function rulesFile(t: Test): string {
+  const path = join(folder(t), 'rules.json')
+  writeFileSync(
+    path,
+    '{"channels":[{"match":"closed","publish":"nobody"}],"default":{"subscribe":"anyone","publish":"anyone"}}',
+  )
+  return path
+}
 
 function send(node: TestNode, payload: string | Buffer, headers: Record<string, string> = {}) {
   return node.app.inject({ method: 'POST', url: URL, headers: { ...JSON_TYPE, ...headers }, payload })
@@ -156,6 +169,29 @@ t.test('503 with Retry-After when nothing could be appended', async t => {
   t.equal(answer.statusCode, 503)
   t.equal(answer.json().error.code, 'FW_LOG_UNAVAILABLE')
   t.ok(answer.headers['retry-after'])
+})
+
+t.test('503 when the log failed, although the publisher may not publish other entries', async t => {
+  const node = await startNode(t, { rulesFile: rulesFile(t) })
+  const events = '{"events":[{"channel":"closed","data":1},{"channel":"a","data":1}]}'
+  node.log.through = () => Promise.reject(new LogUnavailable('away'))
+  const failed = await send(node, events)
+  t.equal(failed.statusCode, 503)
+  t.equal(failed.json().error.code, 'FW_LOG_UNAVAILABLE')
+  t.ok(failed.headers['retry-after'])
+  node.log.through = (_channel, _drafts, next) => next()
+  t.match((await send(node, events)).json().results, [{ error: { code: 'FW_UNAUTHORIZED' } }, { id: String }])
+})
+
+t.test('a request that is refused for one reason gets its status, otherwise results', async t => {
+  const node = await startNode(t, { rulesFile: rulesFile(t) })
+  const [refused, moved] = ['{"channel":"closed","data":1}', '{"channel":"a","data":1,"ifHead":"x-1"}']
+  t.equal((await send(node, `{"events":[${refused},${refused}]}`)).statusCode, 401)
+  for (const other of [moved, '1']) {
+    const answer = await send(node, `{"events":[${refused},${other}]}`)
+    t.equal(answer.statusCode, 200)
+    t.match(answer.json().results, [{ error: { code: 'FW_UNAUTHORIZED' } }, { index: 1, error: {} }])
+  }
 })
 
 t.test('an internal fault is 500, or fails only its entry', async t => {

@@ -83,6 +83,18 @@ t.test('a client that waits for the result of a bad first line gets it', async t
   t.match(JSON.parse((await results.next()).value), { channel: 'a' })
 })
 
+t.test('a client that waits for the result of a first line whose condition failed gets it', async t => {
+  const node = await startNode(t)
+  const post = new Post(await node.listen(), URL, HEADERS)
+  await post.write('{"channel":"a","data":1,"ifHead":"x-1"}\n')
+  const answer = await post.answer
+  t.equal(answer.statusCode, 200)
+  const results = answer.setEncoding('utf8').iterator()
+  t.match(JSON.parse((await results.next()).value), { index: 0, error: { code: 'FW_HEAD_MOVED' } })
+  post.request.end(line('a', 1))
+  t.match(JSON.parse((await results.next()).value), { channel: 'a' })
+})
+
 t.test('503 when the log failed before any append, even for a client that is still sending', async t => {
   const node = await startNode(t)
   node.log.through = () => Promise.reject(new LogUnavailable('away'))
