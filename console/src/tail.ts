@@ -15,6 +15,8 @@ export interface Tail {
 }
 
 const RECONNECT_MS = 2000
+/** The close code of a read to which nothing more will come. */
+const COMPLETE = 1000
 
 interface Options {
   readonly channel: string
@@ -24,48 +26,63 @@ interface Options {
   readonly also?: string
   /** Whether it reconnects until it is stopped; otherwise it reads once. */
   readonly reconnects: boolean
+  /** Off: it disconnects, and continues at its position when it is on again. */
   readonly on: boolean
+}
+
+/** What was read so far from a channel and a cursor. */
+interface Read {
+  /** Names the channel, the cursor and the further parameters. */
+  readonly of: string
+  at: string
+  total: number
+  rows: Row[]
 }
 
 export function useTail({ channel, cursor, most, also = '', reconnects, on }: Options): Tail {
   const [tail, setTail] = useState<Tail>({ rows: [], total: 0, state: '' })
-  const rows = useRef<Row[]>([])
+  const kept = useRef<Read | undefined>(undefined)
   useEffect(() => {
+    const of = JSON.stringify([channel, cursor, also])
+    if (kept.current?.of !== of) kept.current = { of, at: cursor, total: 0, rows: [] }
+    const read = kept.current
     if (!on || channel === '') return
     const abort = new AbortController()
-    let total = 0
-    let at = cursor
     let state = 'connecting'
-    rows.current = []
-    const drawing = paced(() => setTail({ rows: rows.current.slice(-most), total, state }))
+    /** The state after the connection, if the node has announced its end. */
+    let announced: 'ended' | 'reconnecting' | undefined
+    const drawing = paced(() => setTail({ rows: read.rows.slice(-most), total: read.total, state }))
     const add = (row: Row) => {
-      total++
-      if (rows.current.push(row) > 2 * most) rows.current = rows.current.slice(-most)
+      read.total++
+      if (read.rows.push(row) > 2 * most) read.rows = read.rows.slice(-most)
     }
     const take = (line: string) => {
       if (line === '') return
       const object = JSON.parse(line)
-      if (object.open !== undefined) at = object.open.cursor
+      if (object.open !== undefined) read.at = object.open.cursor
       else if (object.gap !== undefined) {
         add(object)
-        at = object.gap.to
-      } else if (object.close !== undefined || object.end !== undefined) state = 'ended'
+        read.at = object.gap.to
+      } else if (object.passed !== undefined) read.at = object.passed.cursor
+      else if (object.close !== undefined) {
+        announced = object.close.code === COMPLETE ? 'ended' : 'reconnecting'
+      } else if (object.end !== undefined) announced = 'ended'
       else {
         add({ event: object })
-        if (object.id !== undefined) at = object.id
+        if (object.id !== undefined) read.at = object.id
       }
       drawing.soon()
     }
     const follow = async () => {
-      const query = `channel=${encodeURIComponent(channel)}&cursor=${encodeURIComponent(at)}${also}`
+      announced = undefined
+      const query = `channel=${encodeURIComponent(channel)}&cursor=${encodeURIComponent(read.at)}${also}`
       const response = await send(`/v1/stream?${query}`, { signal: abort.signal })
       state = 'live'
       drawing.soon()
       for await (const line of lines(response)) take(line)
     }
     const ended = (error: unknown) => {
-      if (error !== undefined) state = wordsOf(error)
-      else if (state !== 'ended') state = 'reconnecting'
+      state = announced ?? (error === undefined ? 'reconnecting' : wordsOf(error))
       drawing.soon()
       return reconnects && state !== 'ended'
     }

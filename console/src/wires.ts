@@ -97,6 +97,8 @@ function takeObject(object: Record<string, unknown>, sink: Sink): void {
     const gap = object.gap as Gap
     sink.gap(gap)
     sink.cursor = gap.to
+  } else if (object.passed !== undefined) {
+    sink.cursor = (object.passed as { cursor: string }).cursor
   } else if (object.channel !== undefined && 'data' in object) {
     const event = object as unknown as FanwireEvent
     sink.event(event)

@@ -197,14 +197,22 @@ async function inBrowser(browser: Browser): Promise<void> {
     const page = await browser.newPage()
     await show(page, origin, 'time?channel=news')
     const position = page.locator('.scrubber > code')
-    const third = page.locator('.events li').nth(2).getByRole('link')
+    const idOf = (place: number) => page.locator('.events li').nth(place).getByRole('link')
+    const third = idOf(2)
     const id = (await third.textContent()) ?? ''
+    const before = (await idOf(3).textContent()) ?? ''
     t.not(await position.textContent(), id)
     await third.click()
     await position.filter({ hasText: id }).waitFor()
     await page.getByRole('slider').press('ArrowLeft')
-    await position.filter({ hasNotText: id }).waitFor()
-    await page.locator('.events li').first().getByText('number 26').waitFor()
+    await position.filter({ hasText: before }).waitFor()
+    await idOf(0).filter({ hasText: before }).waitFor()
+    for (const turn of ['the first replay', 'a repeated one']) {
+      await page.getByRole('button', { name: 'Replay' }).click()
+      await page.getByText('ended · 3 events').waitFor()
+      t.pass(turn)
+      await page.getByRole('button', { name: 'Stop' }).click()
+    }
 
     await show(page, origin, 'workbench?channel=news')
     await page.goto(`${origin}/console#/workbench?channel=other`)
@@ -239,6 +247,47 @@ async function inBrowser(browser: Browser): Promise<void> {
     await scroll(0)
     await rows.nth(30).waitFor({ state: 'detached' })
     t.equal(await rows.count(), 30)
+    await page.close()
+  })
+
+  t.test('a paused tail continues where it was', async t => {
+    const [first = ''] = await node.append('paused', '"first"')
+    const page = await browser.newPage()
+    await page.goto(`${origin}/console#/channels/paused`)
+    await page.getByText('live · 0 events').waitFor()
+    await node.append('paused', '"second"')
+    await page.locator('.events .data', { hasText: 'second' }).waitFor()
+    await page.getByRole('button', { name: 'Pause' }).click()
+    await until('no reader is left', () => node.hub.stats().readers === 1)
+    await node.append('paused', '"third"')
+    await page.getByRole('button', { name: 'Continue' }).click()
+    await page.getByText('live · 2 events').waitFor()
+    t.strictSame(await page.locator('.events .data').allTextContents(), ['third', 'second'])
+    await page.getByLabel('From').selectOption('position')
+    const position = page.getByRole('textbox', { name: 'Position' })
+    await position.fill(first)
+    await position.press('Enter')
+    await page.getByText('live · 2 events').waitFor()
+    await page.getByLabel('From').selectOption('time')
+    await page.getByLabel('Time', { exact: true }).fill('2020-01-01T00:00:00')
+    await page.getByText('live · 3 events').waitFor()
+    await page.close()
+  })
+
+  t.test('a tail that the node ends reconnects', async t => {
+    const world = new ClosedWorld()
+    const closed = await startMemoryNode(world.settings)
+    t.teardown(() => closed.close())
+    const page = await browser.newPage()
+    await page.goto(`http://127.0.0.1:${closed.port}/console#/channels/room:1`)
+    await signIn(page, world.token())
+    await page.getByText('live · 0 events').waitFor()
+    const headers = { authorization: `Bearer ${world.keys.all.key}`, 'content-type': 'application/json' }
+    const url = `http://127.0.0.1:${closed.port}/v1/admin/users/ann/disconnect`
+    t.equal((await fetch(url, { method: 'POST', headers, body: '{}' })).status, 202)
+    await page.getByText('reconnecting · 0 events').waitFor()
+    await closed.append('room:1', '1')
+    await page.getByText('live · 1 events').waitFor()
     await page.close()
   })
 

@@ -83,11 +83,28 @@ export function Channel({ channel }: { channel: string }) {
   )
 }
 
+const BEGINS: Readonly<Record<string, string>> = {
+  latest: 'now',
+  'last:100': 'the last 100 events',
+  earliest: 'the oldest event kept',
+  time: 'a time',
+  position: 'a position',
+}
+
+/** The cursor of a choice, with the time or position that was entered; empty if that is missing. */
+function cursorOf(begin: string, given: string): string {
+  if (begin === 'position') return given.trim()
+  if (begin !== 'time') return begin
+  return given === '' ? '' : `since:${new Date(given).getTime()}`
+}
+
 function Live({ channel }: { channel: string }) {
   const [on, setOn] = useState(true)
   const [text, setText] = useState('')
-  const [cursor, setCursor] = useState('latest')
-  const tail = useTail({ channel, cursor, most: SHOWN, reconnects: true, on })
+  const [begin, setBegin] = useState('latest')
+  const [given, setGiven] = useState('')
+  const cursor = cursorOf(begin, given)
+  const tail = useTail({ channel, cursor, most: SHOWN, reconnects: true, on: on && cursor !== '' })
   const rows = text === '' ? tail.rows : tail.rows.filter(row => JSON.stringify(row).includes(text))
   return (
     <Panel title="Live" wide>
@@ -97,18 +114,47 @@ function Live({ channel }: { channel: string }) {
         </button>
         <label>
           From
-          <select value={cursor} onChange={event => setCursor(event.currentTarget.value)}>
-            <option value="latest">now</option>
-            <option value="last:100">the last 100 events</option>
-            <option value="earliest">the oldest event kept</option>
+          <select
+            value={begin}
+            onChange={event => {
+              setBegin(event.currentTarget.value)
+              setGiven('')
+            }}
+          >
+            {Object.entries(BEGINS).map(([value, title]) => (
+              <option key={value} value={value}>
+                {title}
+              </option>
+            ))}
           </select>
         </label>
+        {begin === 'time' && (
+          <label>
+            Time
+            <input
+              type="datetime-local"
+              step={1}
+              value={given}
+              onChange={event => setGiven(event.currentTarget.value)}
+            />
+          </label>
+        )}
+        {begin === 'position' && (
+          <label>
+            Position
+            <input
+              value={given}
+              placeholder="m3k9zq-42"
+              onChange={event => setGiven(event.currentTarget.value)}
+            />
+          </label>
+        )}
         <label class="grow">
           Contains text
           <input type="search" value={text} onInput={event => setText(event.currentTarget.value)} />
         </label>
         <span class="dim" role="status">
-          {on ? `${tail.state} · ${count(tail.total)} events` : 'paused'}
+          {!on ? 'paused' : cursor === '' ? '' : `${tail.state} · ${count(tail.total)} events`}
         </span>
       </div>
       <EventList rows={rows} empty="No events yet." />
