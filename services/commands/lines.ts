@@ -6,12 +6,12 @@ import { createPublisher, type Entry, type Publisher } from '../../client/publis
 import { type Failed, remark } from './command.ts'
 import { failedBy, notReached, type Remote, unreachable, writeLine } from './remote.ts'
 
-/** The lines of stdin that are not blank, with their numbers. */
+/** The lines of stdin that are not blank, with their numbers. A byte order mark is left out. */
 export async function* linesOfStdin(): AsyncGenerator<readonly [line: string, number: number]> {
   let number = 0
   for await (const line of createInterface({ input: process.stdin, crlfDelay: Infinity })) {
     number++
-    if (line.trim() !== '') yield [line, number]
+    if (line.trim() !== '') yield [number === 1 ? line.replace(/^\ufeff/, '') : line, number]
   }
 }
 

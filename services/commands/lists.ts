@@ -1,7 +1,7 @@
 // `fanwire channels` and `fanwire presence`: lists channels, and members.
 
-import { type Command, print } from './command.ts'
-import { askNode, oneChannel, pathOf, REMOTE_HELP, remoteArgs, writeLine } from './remote.ts'
+import { type Command, print, remark } from './command.ts'
+import { askNode, oneChannel, pathOf, type Remote, REMOTE_HELP, remoteArgs, writeLine } from './remote.ts'
 
 interface ChannelState {
   readonly channel: string
@@ -21,15 +21,7 @@ ${REMOTE_HELP}`,
   async run(args) {
     const { values, positionals, remote } = remoteArgs(args, { match: { type: 'string' } })
     if (positionals.length === 0) {
-      const query = values.match === undefined ? '' : `?${new URLSearchParams({ match: values.match })}`
-      const { channels } = await askNode<{
-        channels: readonly (Record<string, unknown> & { channel: string })[]
-      }>(remote, `/v1/admin/channels${query}`)
-      for (const each of channels) {
-        const { channel, ...rest } = each
-        const about = Object.entries(rest).map(([name, value]) => `${name} ${JSON.stringify(value)}`)
-        await writeLine(remote.json ? JSON.stringify(each) : `${channel}  ${about.join('  ')}`)
-      }
+      await printFollowed(remote, values.match === undefined ? {} : { match: values.match })
       return 0
     }
     for (const name of positionals) {
@@ -41,6 +33,30 @@ ${REMOTE_HELP}`,
     }
     return 0
   },
+}
+
+interface Followed {
+  readonly channels: readonly (Record<string, unknown> & { readonly channel: string })[]
+  /** Nodes that did not answer. */
+  readonly silent?: readonly string[]
+  readonly next?: string
+}
+
+async function printFollowed(remote: Remote, select: { readonly match?: string }): Promise<void> {
+  const query = new URLSearchParams({ ...select, limit: '1000' })
+  const silent = new Set<string>()
+  for (let next: string | undefined = ''; next !== undefined;) {
+    if (next !== '') query.set('after', next)
+    const page: Followed = await askNode<Followed>(remote, `/v1/admin/channels?${query}`)
+    for (const each of page.channels) {
+      const { channel, ...rest } = each
+      const about = Object.entries(rest).map(([name, value]) => `${name} ${JSON.stringify(value)}`)
+      await writeLine(remote.json ? JSON.stringify(each) : `${channel}  ${about.join('  ')}`)
+    }
+    for (const node of page.silent ?? []) silent.add(node)
+    ;({ next } = page)
+  }
+  for (const node of silent) remark(`node ${node} did not answer: its channels may be missing`)
 }
 
 interface Members {

@@ -179,7 +179,7 @@ function keysOf(file: string, text: string): TokenKeys {
 
 async function read(path: string): Promise<string> {
   try {
-    return await readFile(path, 'utf8')
+    return (await readFile(path, 'utf8')).replace(/^\ufeff/, '')
   } catch (error) {
     throw new Misused(`${path} cannot be read: ${(error as NodeJS.ErrnoException).code}`)
   }

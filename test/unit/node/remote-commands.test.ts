@@ -161,6 +161,37 @@ t.test(
   },
 )
 
+t.test('channels lists all pages, and names nodes that did not answer', async t => {
+  const pages = new Map([
+    ['limit=1000', { channels: [{ channel: 'a', readers: 1 }], silent: ['n2'], next: 'a' }],
+    ['limit=1000&after=a', { channels: [{ channel: 'b', readers: 2 }], silent: ['n2'] }],
+  ])
+  const server = createServer((request, response) =>
+    response.end(JSON.stringify(pages.get(request.url?.split('?')[1] ?? '') ?? {})),
+  )
+  t.teardown(() => server.close())
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const { code, out } = await here(t, 'channels', '--url', url)
+  t.equal(code, 0)
+  t.equal(out, 'a  readers 1\nb  readers 2\nfanwire: node n2 did not answer: its channels may be missing\n')
+})
+
+t.test('a byte order mark is no part of the input', async t => {
+  const node = await startMemoryNode()
+  t.teardown(() => node.close())
+  const url = `http://127.0.0.1:${node.port}`
+  t.match(await run(url, '\ufeff{"n":1}\n', 'publish', 'marked'), { code: 0, err: /1 event published/ })
+  t.match(await run(url, '\ufeff"x"\n', 'publish', 'marked', '--text'), { code: 0 })
+  const [, text = ''] = linesOf(await here(t, 'export', 'marked', '--url', url))
+  t.match(JSON.parse(text), { data: '"x"' })
+  t.match(await run(url, `\ufeff${text}\n`, 'import', 'copy'), { code: 0, err: /1 event imported/ })
+  const keys = join(t.testdir({ 'k.json': `\ufeff${jwks(testKey('HS256'))}` }), 'k.json')
+  const minted = await here(t, 'token', 'mint', '--user', 'ada', '--keys', keys)
+  t.match(await here(t, 'token', 'check', minted.out.trim(), '--keys', keys), { code: 0 })
+})
+
 t.test('follow --until ends at the end, and prints nothing beyond it', async t => {
   const node = await startMemoryNode()
   const url = `http://127.0.0.1:${node.port}`
