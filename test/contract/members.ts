@@ -227,6 +227,19 @@ export function membersContract(t: Test, engine: string, make: (t: Test) => Prom
     })
   })
 
+  t.test(`${engine}: a lease that ends in the future does not hide an outage`, async t => {
+    const { store } = await make(t)
+    for (const [lease, within] of [
+      ['long', 60_000],
+      ['short', 0],
+    ] as const) {
+      await store.renew(lease, true)
+      await store.end(lease, within)
+    }
+    const { leases, ended } = await store.renew('a', true)
+    t.same([leases.toSorted(), ended], [['a', 'long', 'short'], []])
+  })
+
   t.test(`${engine}: leases`, async t => {
     const { store } = await make(t)
     t.match(await store.renew('a', true), { held: true, leases: ['a'], ended: [] })

@@ -87,6 +87,7 @@ export class Lease {
   }
 }
 
-function newId(): string {
+/** A random id for a lease. */
+export function newId(): string {
   return randomBytes(9).toString('base64url')
 }

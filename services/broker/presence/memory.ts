@@ -56,8 +56,10 @@ export class MemoryMembers implements MemberStore {
 
   async renew(lease: string, begin: boolean): Promise<Renewal> {
     const now = this.#now()
-    if (Math.max(...this.#leases.values()) < now - OUTAGE_MS) {
-      for (const each of this.#leases.keys()) this.#leases.set(each, now)
+    // Leases that `end` has extended into the future do not show that the store was available.
+    const past = [...this.#leases].filter(([, renewed]) => renewed <= now)
+    if (Math.max(...past.map(([, renewed]) => renewed)) < now - OUTAGE_MS) {
+      for (const [each] of past) this.#leases.set(each, now)
     }
     const holds = (each: string) => (this.#leases.get(each) ?? -Infinity) + LEASE_MS > now
     const held = begin || holds(lease)

@@ -6,9 +6,9 @@ import { Allowance } from '../log/allowance.ts'
 import type { Logger } from '../logger.ts'
 import { repeat } from '../slices.ts'
 import { Attendance, type Attending, whoOf } from './attendance.ts'
-import { Lease } from './lease.ts'
-import { Room } from './room.ts'
-import { type Count, leaseOf, type MemberPage, type MemberStore, type Outbox } from './store.ts'
+import { Lease, newId } from './lease.ts'
+import { PORTION, Room } from './room.ts'
+import { type Change, type Count, leaseOf, type MemberPage, type MemberStore, type Outbox } from './store.ts'
 
 /** How often each channel is compared with the store, ms. */
 const VERIFY_MS = 8000
@@ -48,6 +48,7 @@ export interface Lives {
 interface Visit {
   readonly channel: string
   readonly user: string
+  readonly who: string
   readonly timer: NodeJS.Timeout
 }
 
@@ -82,13 +83,48 @@ export class Presence {
     void this.#lease.renew()
   }
 
-  /** Stops. The members of this node leave after the grace period, unless they connect to another node. Does not raise. */
+  /**
+   * Stops. The members of this node leave after the grace period, or the time of a visit, unless they go to another node.
+   * Does not raise.
+   */
   async close(): Promise<void> {
     this.#closed = true
     clearInterval(this.#timer)
     for (const { timer } of this.#visits.values()) clearTimeout(timer)
     for (const room of this.#rooms.values()) room.close()
-    if (this.#timer !== undefined) await this.#lease.close(this.#options.grace)
+    if (this.#timer === undefined) return
+    // If the store is unavailable, they leave with the others.
+    await this.#keepVisits().catch(() => {})
+    await this.#lease.close(this.#options.grace)
+  }
+
+  /** Stores the polling users under another lease, which ends when they would have left. Raises LogUnavailable. */
+  async #keepVisits(): Promise<void> {
+    const { store, times } = this.#options
+    const visited = new Map<string, Change[]>()
+    for (const { channel, user, who } of this.#visits.values()) {
+      const changes = visited.get(channel) ?? []
+      changes.push({ user, clients: 0, who, updated: false })
+      visited.set(channel, changes)
+    }
+    if (visited.size === 0) return
+    const lease = newId()
+    const { now } = await store.renew(lease, true)
+    const ms = times?.visit ?? VISIT_MS
+    await store.end(lease, ms)
+    const keep = async ([channel, changes]: [string, Change[]]) => {
+      await store.attach(lease, channel)
+      for (let at = 0; at < changes.length; at += PORTION) {
+        const lives = this.#lives?.wanted() ?? false
+        const part = changes.slice(at, at + PORTION)
+        const put = { tag: `${lease}/1`, until: now + ms, version: at + 1, changes: part, lives }
+        await this.#record(channel, (await store.put(channel, put)) ?? [])
+      }
+    }
+    const all = [...visited]
+    for (let at = 0; at < all.length; at += AT_A_TIME) {
+      await Promise.all(all.slice(at, at + AT_A_TIME).map(keep))
+    }
   }
 
   // Members of this node ----------------------------------------------------------------------------------------
@@ -102,17 +138,18 @@ export class Presence {
   /** Makes a user who polls these channels a member for a while. Anonymous clients are ignored: they look alike. */
   visit({ user, kind, info }: Identity, channels: readonly string[]): void {
     if (user === '' || kind === 'key' || this.#closed || !this.#options.keepsAny()) return
+    const who = whoOf(user, info)
     for (const channel of channels) {
       const key = `${channel} ${user}`
       const known = this.#visits.get(key)
       if (known !== undefined) known.timer.refresh()
-      else if (this.#mayVisit(channel) && this.enter(channel, user, whoOf(user, info))) {
+      else if (this.#mayVisit(channel) && this.enter(channel, user, who)) {
         const ms = this.#options.times?.visit ?? VISIT_MS
         const timer = setTimeout(() => {
           this.#visits.delete(key)
           this.leave(channel, user)
         }, ms).unref()
-        this.#visits.set(key, { channel, user, timer })
+        this.#visits.set(key, { channel, user, who, timer })
       }
     }
   }

@@ -6,7 +6,7 @@ import type { Lease } from './lease.ts'
 import type { Change, MemberStore, Outbox } from './store.ts'
 
 /** The maximum changes of one call. */
-const PORTION = 500
+export const PORTION = 500
 
 export interface RoomOptions {
   readonly store: MemberStore

@@ -285,6 +285,27 @@ t.test('the members of a stopping node leave after the grace period', async t =>
   await until('ann has left', async () => (await w.users()).length === 0)
 })
 
+t.test('a polling member of a stopping node remains for the time of a visit', async t => {
+  const w = world(t)
+  const a = w.node(1000, 20_000)
+  w.node()
+  a.visit(user('ann'), [ROOM])
+  new Client(a, user('bob'))
+  await until('both', async () => `${await w.users()}` === 'ann,bob')
+  await a.close()
+  const second = async () => {
+    w.clock += 1000
+    await wait(30)
+  }
+  await second()
+  await until('bob has left', async () => `${await w.users()}` === 'ann')
+  for (let i = 0; i < 10; i++) await second()
+  t.strictSame(await w.users(), ['ann'])
+  for (let i = 0; i < 10; i++) await second()
+  await until('ann has left', async () => (await w.users()).length === 0)
+  t.strictSame(await w.changes(), ['join ann', 'join bob', 'leave bob', 'leave ann'])
+})
+
 t.test('after an outage of the store, members that came and went meanwhile are not reported', async t => {
   const w = world(t)
   const node = w.node()

@@ -13,10 +13,12 @@ local function forget()
 end
 
 if op == 'renew' then
-  -- If nobody renewed for that long, the store was unavailable: all leases are extended once.
-  local newest = call('ZREVRANGE', leases, 0, 0, 'WITHSCORES')[2]
+  -- If nobody renewed for that long, the store was unavailable: all leases are extended once. Leases that `end` has extended
+  -- into the future do not show that it was available.
+  local past = call('ZRANGEBYSCORE', leases, '-inf', int(now), 'WITHSCORES')
+  local newest = past[#past]
   if newest and tonumber(newest) < now - OUTAGE then
-    for _, each in ipairs(call('ZRANGE', leases, 0, -1)) do call('ZADD', leases, now, each) end
+    for i = 1, #past, 2 do call('ZADD', leases, now, past[i]) end
   end
   local renewed = call('ZSCORE', leases, lease)
   local held = renewed and tonumber(renewed) + LEASE > now or ARGV[3] == '1'
