@@ -199,17 +199,28 @@ t.test('a connection ends when its token expires, and its next request is reject
   again.resume()
 })
 
-t.test('a pending long poll is answered with 401 when its token expires', async t => {
-  const clock = stopClock(t)
-  const { world, node } = await startClosed(t)
-  const held = ask(node, '/v1/long-poll?channel=room:1&wait=55', shortToken(world))
-  await until('the long poll is held', () => node.hub.stats().wires['long-poll']?.connections === 1)
-  clock.forward(SHORT_MS)
-  const answer = await held
-  t.equal(answer.statusCode, 401)
-  t.equal(answer.headers['www-authenticate'], 'Bearer realm="fanwire", error="invalid_token"')
-  t.match(String(await answer.toArray()), /FW_UNAUTHORIZED.*token expired/)
-})
+t.test(
+  'a held long poll is answered with its cursor when its token expires, and the next request with 401',
+  async t => {
+    const clock = stopClock(t)
+    const { world, node } = await startClosed(t)
+    const token = shortToken(world)
+    const held = ask(node, '/v1/long-poll?channel=room:1&wait=55', token)
+    await until('the long poll is held', () => node.hub.stats().wires['long-poll']?.connections === 1)
+    clock.forward(SHORT_MS)
+    const answer = await held
+    t.equal(answer.statusCode, 200)
+    const { events, cursor } = JSON.parse(String(await answer.toArray()))
+    t.strictSame(events, [])
+    const refused = await ask(node, `/v1/long-poll?channel=room:1&cursor=${cursor}`, token)
+    t.equal(refused.statusCode, 401)
+    t.equal(refused.headers['www-authenticate'], 'Bearer realm="fanwire", error="invalid_token"')
+    refused.resume()
+    await node.append('room:1', '7')
+    const next = await ask(node, `/v1/long-poll?channel=room:1&cursor=${cursor}`, world.token())
+    t.match(JSON.parse(String(await next.toArray())), { events: [{ data: 7 }] }, 'nothing is lost meanwhile')
+  },
+)
 
 t.test('a connection with a refreshed token continues without a gap', async t => {
   const clock = stopClock(t)

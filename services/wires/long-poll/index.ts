@@ -120,8 +120,8 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
         wait * 1000,
         given.map(each => each.selection),
       )
-      const nothing = answer.events.length === 0 && answer.gaps.length === 0
-      if (ended !== undefined && (nothing || ended.expired !== true)) throw refusalOf(ended)
+      // If its credentials expired, the client needs the cursor to continue with new ones.
+      if (ended !== undefined && ended.expired !== true) throw refusalOf(ended)
       return answer
     } finally {
       stats.connections--

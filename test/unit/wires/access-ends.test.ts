@@ -164,7 +164,11 @@ function casesWith(clock: { forward(ms: number): void }): Readonly<Record<string
   return {
     'the token has expired': {
       act: () => clock.forward(SHORT_MS),
-      ends: { ...words(4401, 'token expired', invalid('token expired')), centrifuge: '3005 token expired' },
+      ends: {
+        ...words(4401, 'token expired', invalid('token expired')),
+        'long-poll': '200',
+        centrifuge: '3005 token expired',
+      },
       afterwards: { poll: /^401 .*error="invalid_token".*expired/, refresh: /^401 .*error="invalid_token"/ },
     },
     'the token is revoked': {
@@ -181,6 +185,7 @@ function casesWith(clock: { forward(ms: number): void }): Readonly<Record<string
           'grant expired',
           `401 | ${CHALLENGE} | FW_UNAUTHORIZED grant expired: the credentials are still valid, send the request again`,
         ),
+        'long-poll': '200',
         centrifuge: 'unsubscribe 2501 grant expired',
         'centrifuge, one way': '3006 grant expired',
       },
