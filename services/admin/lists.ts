@@ -35,7 +35,13 @@ function newer(a: string | undefined, b: string | undefined): string | undefined
 }
 
 export const lists: FastifyPluginAsync = async app => {
-  const { nodes, questions } = app.fanwire
+  const { nodes, questions, access, presence } = app.fanwire
+  /** The users in a channel; undefined if it keeps no presence. Raises LogUnavailable. */
+  const membersOf = async (channel: string): Promise<number | undefined> =>
+    channel.startsWith('fanwire:') || !access.keepsPresence(channel)
+      ? undefined
+      : (await presence.count(channel)).users
+
   app.addHook('onRequest', requireRight('admin'))
   app.addHook('onSend', async (_request, reply) => void reply.header('cache-control', 'no-store'))
 
@@ -66,11 +72,15 @@ export const lists: FastifyPluginAsync = async app => {
     const fault = match.startsWith('fanwire:') ? undefined : patternFault(match)
     if (fault !== undefined) throw new FanwireError('FW_BAD_PARAMETER', `match ${quote(match)} ${fault}`)
     const answers = await questions.ask('channels', { match }, page)
-    const channels = answers.entries.map(({ key, items }) =>
-      mergeChannel(
-        key,
-        items.map(({ item }) => item),
-      ),
+    const channels = await Promise.all(
+      answers.entries.map(async ({ key, items }) => {
+        const members = await membersOf(key)
+        const channel = mergeChannel(
+          key,
+          items.map(({ item }) => item),
+        )
+        return members === undefined ? channel : { ...channel, members }
+      }),
     )
     return { channels, ...endOf(answers) }
   })

@@ -75,6 +75,7 @@ export const CHANNELS = list('The channels that nodes follow', CHANNELS_QUERY, {
       readers: Type.Integer({ description: 'on all nodes' }),
       rate: Type.Number({ description: 'events per second over the last 10 s' }),
       head: Type.Optional(position('the newest event')),
+      members: Type.Optional(Type.Integer({ description: 'users in it, if it keeps presence' })),
       nodes: Type.Integer({ description: 'nodes that follow it' }),
     }),
   ),

@@ -131,6 +131,19 @@ t.test('channels are listed by pattern, with readers, head and rate', async t =>
   t.match(second.body, { channels: [{ channel: 'room:1' }], next: 'room:1' })
 })
 
+t.test('a channel that keeps presence is listed with the number of its users', async t => {
+  const caps = [{ channels: ['chat:*', 'room:*'], allow: ['sub'] }]
+  const { get, node, token } = await controlled(t)
+  for (const user of ['ada', 'bob', 'bob']) {
+    await follow(t, node, '/v1/sse?channel=chat:1&channel=room:1', token(user, { caps }))
+  }
+  const list = async () => (await get('/v1/admin/channels')).body.channels as { members?: number }[]
+  let channels = await list()
+  while (channels[0]?.members !== 2) channels = await list()
+  t.match(channels, [{ channel: 'chat:1', readers: 3, members: 2 }, { channel: 'room:1' }])
+  t.notOk('members' in (channels[1] ?? {}))
+})
+
 t.test('malformed input is rejected with a code', async t => {
   const { get } = await controlled(t)
   for (const path of [

@@ -26,6 +26,7 @@ const KEYS = [
 const RULES = `channels:
   - { match: "inbox:{user}", subscribe: user }
   - { match: "room:*", subscribe: token }
+  - { match: "chat:*", subscribe: token, presence: true }
 default: { subscribe: nobody, publish: nobody }
 `
 
