@@ -26,6 +26,8 @@ export interface Grant {
   readonly payload?: unknown
   /** Set if it comes from Mercure 0.x's claim, whose payload applies to all that the connection follows. */
   readonly olderForm?: true
+  /** Set if it comes from a Pusher signature, which grants presence even if the rule keeps none. */
+  readonly signature?: true
 }
 
 /** The grants of one source. */

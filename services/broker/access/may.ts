@@ -176,7 +176,7 @@ function granted(all: readonly Grants[]): string {
  *
  * - API keys have the rights of their grants, independently of the rules. Only they can have `admin`.
  * - Other identities are judged by the channel's rule. If it says `anyone` or `user`, clients that may subscribe may also
- *   read history, and presence if the rule keeps it. If it says `token` or `hook`, each right must be granted.
+ *   read history, and presence if the rule keeps it or a Pusher signature grants it. If it says `token` or `hook`, each right must be granted.
  * - Only Mercure's reader can open the log of updates, which it filters by topics. Clients can't name that log.
  * - Reading the node's own channels requires the right `presence` on the channel that they report on, or `admin`.
  */
@@ -234,6 +234,9 @@ function mayByRule(identity: Identity, right: Right, channel: string, rules: Rul
   for (const word of words) {
     if (word === 'anyone' || (word === 'user' && identity.user !== '')) {
       if (right !== 'presence' || rule.presence) return new Decision(word, identity, right, channel, rule)
+      // Nodes keep the members of Pusher's presence channels whatever the rule says.
+      const grant = findGrant(identity.grants, 'token', right, channel)
+      if (grant?.signature === true) return new Decision('token', identity, right, channel, rule, grant)
       kept = 'no-presence'
     } else if (word === 'token' || word === 'hook') {
       const grant = findGrant(identity.grants, word, right, channel)

@@ -163,7 +163,7 @@ export class PusherClient {
     if (client === undefined) return
     const grants: Grants = {
       source: 'token',
-      list: [grant('signature', [channel], rights)],
+      list: [{ ...grant('signature', [channel], rights), signature: true }],
       channelToken: { endsAt: undefined, signer: undefined, issuedAt: Math.floor(Date.now() / 1000) },
     }
     context.clients.renew(client, withChannelTokens(client.identity, [grants]))

@@ -22,6 +22,7 @@ writeFileSync(
   - { match: open, subscribe: anyone }
   - { match: cache-open, subscribe: anyone }
   - { match: later, subscribe: anyone }
+  - { match: presence-room, subscribe: anyone }
   - { match: private-chat, subscribe: token, publish: token }
 default: { subscribe: token, publish: nobody }
 `,
@@ -194,6 +195,19 @@ t.test('an unsubscribe takes back a subscribe to a presence channel that was sen
   t.equal(count('pusher:error'), 0)
   t.equal(count('pusher:subscription_error'), 0)
   client.socket.close()
+})
+
+t.test('in a presence channel that anyone may read, members see each other come', async t => {
+  const [ann, ben] = [connect('ann'), connect('ben')]
+  const room = await subscribed(ann.client, 'presence-room')
+  const added: unknown[] = []
+  room.bind('pusher:member_added', ({ id }: { id: string }) => added.push(id))
+  const failed: unknown[] = []
+  for (const { client } of [ann, ben])
+    client.bind('pusher:subscription_error', (error: unknown) => failed.push(error))
+  await subscribed(ben.client, 'presence-room')
+  await until('ann is notified, or refused', () => added.length + failed.length > 0)
+  t.strictSame({ added, failed }, { added: ['ben'], failed: [] })
 })
 
 t.test('client events need the rule, a subscription, and a signed channel', async t => {
