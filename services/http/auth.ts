@@ -62,9 +62,6 @@ function channelTokensOf({ query }: FastifyRequest): readonly string[] {
   return typeof tokens === 'string' ? [tokens] : tokens
 }
 
-/** The maximum number of channel tokens in one request, since each costs a verification. */
-const MOST_CHANNEL_TOKENS = 32
-
 /** The request's tokens in parameters, which it can use again: not its ticket. */
 export function reusableParametersOf(request: FastifyRequest): [name: string, value: string][] {
   const token = request.server.fanwire.config.tokenQuery ? parameterOf(request, 'token') : undefined
@@ -104,16 +101,14 @@ function identify(request: FastifyRequest): Soon<Presented> {
 
 /** The parts of `identify` that have to wait. */
 async function identifyFurther(request: FastifyRequest, shown: Soon<Presented>): Promise<Presented> {
-  const { access } = request.server.fanwire
+  const { access, config } = request.server.fanwire
   const { claims, identity: presented } = await shown
   let identity = presented
   if (identity === ANONYMOUS) identity = await askWho(request)
   const tokens = channelTokensOf(request)
-  if (tokens.length > MOST_CHANNEL_TOKENS) {
-    throw new FanwireError(
-      'FW_BAD_PARAMETER',
-      `a request may have at most ${MOST_CHANNEL_TOKENS} channel_token parameters`,
-    )
+  const most = config.maxChannels
+  if (tokens.length > most) {
+    throw new FanwireError('FW_BAD_PARAMETER', `a request may have at most ${most} channel_token parameters`)
   }
   for (const token of tokens) identity = await access.withChannelToken(identity, token)
   return claims === undefined ? { identity } : { identity, claims }
@@ -139,7 +134,7 @@ function connectionIdentity(request: FastifyRequest): Soon<Presented> {
   const cookie = cookiesOf(request)
     .map(name => cookieOf(request.headers, name))
     .find(value => value !== undefined)
-  if (cookie === undefined) return { identity: ANONYMOUS }
+  if (cookie === undefined || access.asksNobody) return { identity: ANONYMOUS }
   requireOwnPage(request)
   return access.token(cookie)
 }

@@ -202,7 +202,7 @@ t.test('contradictory or duplicate credentials are rejected', async t => {
     [`${path}&ticket=x`, { cookie: `${world.settings.TOKEN_COOKIE}=${good}` }, 401],
     [`${path}&token=${good}&token=${good}`, {}, 400],
     [`${path}&ticket=x&ticket=y`, {}, 400],
-    [`${path}${'&channel_token=x'.repeat(33)}`, { authorization: `Bearer ${good}` }, 400],
+    [`${path}${'&channel_token=x'.repeat(101)}`, { authorization: `Bearer ${good}` }, 400],
     [path, { authorization: `Bearer ${good} ${good}` }, 401],
     [path, { authorization: `Basic ${good}` }, 401],
     [path, { authorization: `Token ${good}` }, 401],

@@ -2,12 +2,13 @@
 
 import type { FastifyInstance } from 'fastify'
 import { once } from 'node:events'
+import { join } from 'node:path'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { bearerOf } from '../../../services/http/auth.ts'
 import { startMemoryNode } from '../../contract/node.ts'
 import { rawClient } from '../../support/centrifuge.ts'
-import { signToken, testKey, userClaims } from '../../support/tokens.ts'
+import { jwks, signToken, testKey, userClaims } from '../../support/tokens.ts'
 import { startApp } from './app.ts'
 
 t.test('a bearer token is the text after the scheme, and nothing else', async t => {
@@ -112,3 +113,41 @@ t.test(
     t.ok((node.app.fanwire.access.outcomes.get('keys_away') ?? 0) >= 5, 'counted in metrics')
   },
 )
+
+t.test('a request may have as many channel tokens as channels', async t => {
+  const key = testKey('HS256')
+  const folder = t.testdir({ 'jwks.json': jwks(key) })
+  const node = await startMemoryNode({ JWT_KEYS_FILE: join(folder, 'jwks.json'), MAX_CHANNELS: '40' })
+  t.teardown(() => node.close())
+  const tokens = Array.from({ length: 41 }, (_, i) => {
+    const token = signToken(key, { exp: userClaims('').exp, channel: `room:${i}`, allow: ['sub'] })
+    return `channel=room:${i}&channel_token=${token}`
+  })
+  t.equal((await node.get(`/v1/poll?${tokens.slice(1).join('&')}`)).status, 200)
+  const extra = tokens[0]?.replace(/^channel=room:0&/, '')
+  const { status, body } = await node.get(`/v1/poll?${tokens.slice(1).join('&')}&${extra}`)
+  t.equal(status, 400)
+  t.match(JSON.parse(body), { error: { code: 'FW_BAD_PARAMETER', message: /at most 40 channel_token/ } })
+})
+
+t.test('an open node on loopback accepts any credentials, on all ways', async t => {
+  const node = await startMemoryNode({ MERCURE: '1' })
+  t.teardown(() => node.close())
+  const path = '/v1/poll?channel=a'
+  t.equal((await node.get(path, { authorization: 'Bearer x.y.z' })).status, 200)
+  t.equal((await node.get(`${path}&channel_token=x.y.z`)).status, 200)
+  const updates = '/.well-known/mercure?topic=a'
+  const url = `http://127.0.0.1:${node.port}${updates}`
+  const left = new AbortController()
+  const answer = await fetch(url, { headers: { cookie: 'mercureAuthorization=x.y.z' }, signal: left.signal })
+  t.equal(answer.status, 200)
+  left.abort()
+  const client = new WebSocket(`ws://127.0.0.1:${node.port}/v1/ws`)
+  t.teardown(() => client.terminate())
+  await once(client, 'message')
+  for (const command of [{ auth: { token: 'x.y.z' } }, { subscribe: 'a', token: 'x.y.z' }]) {
+    client.send(JSON.stringify({ ref: 1, ...command }))
+    const [reply] = await once(client, 'message')
+    t.match(JSON.parse(String(reply)), { ref: 1, ok: {} })
+  }
+})
