@@ -43,7 +43,9 @@ export function App() {
     void accessOf().then(setAccess)
   }, [turn])
   const views = VIEWS.filter(({ admin }) => access === 'admin' || !admin)
-  const view = access === 'reader' && route.view === 'now' ? 'channels' : route.view
+  const isHidden = VIEWS.some(({ name, admin }) => name === route.view && admin && access !== 'admin')
+  const first = access === 'admin' ? 'workbench' : 'channels'
+  const view = route.view === '' || isHidden ? first : route.view
   const title = VIEWS.find(({ name }) => name === view)?.title ?? 'Nothing here'
   useEffect(() => {
     document.title = `${title} · fanwire`
@@ -62,7 +64,7 @@ export function App() {
         Skip to the content
       </a>
       <header class="bar">
-        <a class="brand" href="#/now">
+        <a class="brand" href="#/">
           <img src="/console/icon.svg" alt="" width="22" height="22" /> fanwire
         </a>
         <nav aria-label="Views">

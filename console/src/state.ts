@@ -4,6 +4,7 @@ import { useEffect, useState } from 'preact/hooks'
 import { ApiError, isAbort } from './api.ts'
 
 export interface Route {
+  /** Empty if the page was opened without a hash. */
   readonly view: string
   /** The path after the view, such as a channel. */
   readonly rest: string
@@ -16,7 +17,7 @@ function routeOf(hash: string, visit: number): Route {
   const [path = '', query = ''] = hash.replace(/^#\/?/, '').split('?', 2)
   const [view = '', ...rest] = path.split('/')
   return {
-    view: view || 'now',
+    view,
     rest: decodeURIComponent(rest.join('/')),
     query: new URLSearchParams(query),
     visit,

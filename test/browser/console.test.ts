@@ -110,6 +110,18 @@ async function inBrowser(browser: Browser): Promise<void> {
     }
   })
 
+  t.test('the page opens with the workbench', async t => {
+    const page = await browser.newPage()
+    await page.goto(`${origin}/console`)
+    await page.getByRole('heading', { name: 'Workbench', exact: true }).waitFor()
+    await page.getByRole('link', { name: 'Now' }).click()
+    await page.getByRole('heading', { name: 'Now', exact: true }).waitFor()
+    await page.getByRole('link', { name: 'fanwire' }).click()
+    await page.getByRole('heading', { name: 'Workbench', exact: true }).waitFor()
+    t.pass('as does the link of the name')
+    await page.close()
+  })
+
   t.test('an event published on the workbench arrives on all eight wires', async t => {
     const page = await browser.newPage()
     const has = (events: number, panes: number) =>
@@ -345,6 +357,7 @@ async function inBrowser(browser: Browser): Promise<void> {
     await page.goto(`http://127.0.0.1:${closed.port}/console`)
     const views = page.getByRole('navigation', { name: 'Views' })
     await page.getByText('Without the right').waitFor()
+    await page.getByRole('heading', { name: 'Channels' }).waitFor()
     t.notMatch(await views.textContent(), /Now|Explain/, 'nobody')
     await signIn(page, token)
     await page.goto(`http://127.0.0.1:${closed.port}/console#/channels/room:1`)
