@@ -145,6 +145,7 @@ export class Fanwire extends Emitter<FanwireEvents> {
   reconnect(): void {
     this.#env.credentials.drop()
     this.#lines.happen('retry')
+    for (const presence of this.#presences) presence.retry()
   }
 
   close(): void {

@@ -121,6 +121,8 @@ export class Line {
 
   #connect(): void {
     if (this.size === 0) return this.happen('unwanted')
+    const hint = this.#notBefore - Date.now()
+    if (hint > 0) return this.happen('failed', { fault: { why: 'the node asked for a delay', hint } })
     const others = this.#wires.map((_, i) => i).filter(i => i !== this.#kept)
     this.#try([this.#kept, ...others])
   }

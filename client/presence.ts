@@ -1,6 +1,8 @@
 // The members of a channel: first the current ones, then joins and leaves as they happen, without omissions.
 
+import { backoff } from './backoff.ts'
 import { Emitter } from './emitter.ts'
+import { FanwireError, Unauthorized } from './errors.ts'
 import { ask, type Env } from './link.ts'
 import type { Subscription } from './subscription.ts'
 import type { Event, SubscribeOptions } from './types.ts'
@@ -37,6 +39,9 @@ export class Presence extends Emitter<PresenceEvents> {
   readonly #members = new Map<string, Member>()
   #lives: Subscription<Member> | undefined
   #closed = false
+  #failures = 0
+  /** Whether there was no token: it is loaded again after `retry`. */
+  #signedOut = false
 
   constructor(
     channel: string,
@@ -62,9 +67,16 @@ export class Presence extends Emitter<PresenceEvents> {
     this.#gone()
   }
 
+  /** Called when the client's `reconnect()` was called. */
+  retry(): void {
+    if (this.#signedOut && !this.#closed) void this.#load()
+  }
+
   async #load(): Promise<void> {
+    this.#signedOut = false
     try {
       const { members, cursor } = await this.#snapshot()
+      this.#failures = 0
       if (this.#closed) return
       this.#members.clear()
       for (const member of members) this.#members.set(member.user, member)
@@ -73,8 +85,12 @@ export class Presence extends Emitter<PresenceEvents> {
       if (!this.#closed) this.#follow(cursor)
     } catch (error) {
       if (this.#closed) return
+      this.#signedOut = error instanceof Unauthorized
       this.emit('error', error as Error)
-      setTimeout(() => !this.#closed && this.#load(), this.#env.timing.maxBackoff * Math.random())
+      if (error instanceof Unauthorized) return
+      const hint = error instanceof FanwireError ? error.retry : 0
+      const delay = backoff(this.#failures++, hint ?? 0, this.#env.timing)
+      setTimeout(() => !this.#closed && this.#load(), delay)
     }
   }
 

@@ -1,5 +1,6 @@
 // WebSocket: one connection, on which channels are subscribed and unsubscribed, and the token is renewed.
 
+import { backoff } from '../backoff.ts'
 import { isToken } from '../credentials.ts'
 import { errorOf, Unauthorized } from '../errors.ts'
 import {
@@ -87,7 +88,7 @@ export const openWs: OpenLink = (env, events) => {
   }
   const watch = setInterval(look, Math.min(1000, timing.open / 4))
 
-  const subscribe = (source: Source) => {
+  const subscribe = (source: Source, refusals = 0) => {
     const { channel, cursor, options } = source
     send({ subscribe: channel, cursor, ...options }, ({ ok, error }) => {
       if (wanted.get(channel) !== source) return
@@ -102,7 +103,10 @@ export const openWs: OpenLink = (env, events) => {
         down({ kind: 'rejected', why: refusal.message })
       else if (refusal.retry === undefined) source.refused(refusal)
       else
-        after(refusal.retry + Math.random() * 1000, () => wanted.get(channel) === source && subscribe(source))
+        after(
+          backoff(refusals, refusal.retry, timing),
+          () => wanted.get(channel) === source && subscribe(source, refusals + 1),
+        )
     })
   }
 

@@ -3,7 +3,7 @@
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { WebSocketServer } from 'ws'
 import { FanwireError, Unauthorized } from '../../../client/index.ts'
 import { startMemoryNode } from '../../contract/node.ts'
@@ -371,4 +371,68 @@ t.test('the client forgets presence that was closed', async t => {
   room.close = () => t.fail('it is closed already')
   fanwire.close()
   t.equal(fanwire.state.name, 'closed')
+})
+
+/** The delays of timers that were set since, ms. */
+function delaysOf(t: Test): () => (number | undefined)[] {
+  const timers = t.capture(globalThis, 'setTimeout', globalThis.setTimeout)
+  return () => timers().map(({ args }) => args[1])
+}
+
+const NOT_YET = { code: 'FW_NOT_READY', message: 'not yet', retry: 10 }
+/** With the greatest jitter: 7, 14, 20 and 20 ms more than the server asks for. */
+const GROWING = { backoff: 7, maxBackoff: 20 }
+
+t.test('ws: the wait before a channel is subscribed again grows with each refusal', async t => {
+  t.intercept(Math, 'random', { value: () => 1 })
+  const delays = delaysOf(t)
+  const server = createServer()
+  let refusals = 0
+  new WebSocketServer({ server }).on('connection', socket => {
+    socket.send('{"open":{"cursor":""}}')
+    socket.on('message', text => {
+      refusals++
+      socket.send(JSON.stringify({ ref: JSON.parse(String(text)).ref, error: NOT_YET }))
+    })
+  })
+  const fanwire = client(await listen(server), { wires: ['ws'], timing: GROWING })
+  t.teardown(() => [fanwire.close(), server.close()])
+  new Seen(fanwire.subscribe('x'))
+  await until('it has subscribed 4 times', () => refusals > 3)
+  const waits = delays().filter(ms => [17, 24, 30].includes(ms ?? 0))
+  t.strictSame(waits.slice(0, 3), [17, 24, 30])
+})
+
+t.test('presence waits longer after each error, in addition to the delay of the server', async t => {
+  t.intercept(Math, 'random', { value: () => 1 })
+  const delays = delaysOf(t)
+  let asked = 0
+  const server = createServer((_, response) => {
+    asked++
+    response.writeHead(503).end(JSON.stringify({ error: NOT_YET }))
+  })
+  const fanwire = client(await listen(server), { timing: GROWING })
+  t.teardown(() => [fanwire.close(), server.close(), server.closeAllConnections()])
+  fanwire.presence('x')
+  await until('it has asked 4 times', () => asked > 3)
+  const waits = delays().filter(ms => [17, 24, 30].includes(ms ?? 0))
+  t.strictSame(waits.slice(0, 3), [17, 24, 30])
+})
+
+t.test('presence stops without a token, and continues after reconnect()', async t => {
+  const signedIn: { token?: string } = {}
+  const getToken = () => {
+    if (signedIn.token === undefined) throw new Unauthorized('signed out')
+    return signedIn.token
+  }
+  const fanwire = client(guardedUrl, { getToken })
+  t.teardown(() => fanwire.close())
+  const delays = delaysOf(t)
+  const room = fanwire.presence('room:2')
+  t.match(await new Promise(resolve => room.on('error', resolve)), { name: 'Unauthorized' })
+  t.strictSame(delays(), [], 'it does not try again by itself')
+  const synced = new Promise(resolve => room.on('sync', resolve))
+  signedIn.token = tokenFor(60)
+  fanwire.reconnect()
+  t.strictSame(await synced, [])
 })

@@ -103,6 +103,22 @@ t.test('docs/client.md has the same table', async t => {
   )
 })
 
+t.test('no way back to a connection ends the wait that the server requested', async t => {
+  for (const way of [
+    ['unwanted', 'want'],
+    ['offline', 'online'],
+  ] as const) {
+    const { line } = lineOf()
+    line.happen('want')
+    const failed = Date.now()
+    line.happen('failed', { fault: { why: 'busy', kind: 'ended', hint: 5000 } })
+    for (const step of way) line.happen(step)
+    t.equal(line.state.name, 'waiting', way[1])
+    if (line.state.name === 'waiting') t.ok(line.state.until >= failed + 5000)
+    line.happen('close')
+  }
+})
+
 t.test('a wait lasts as long as the server requested, even if the page calls reconnect()', async t => {
   const { line } = lineOf()
   line.happen('want')
