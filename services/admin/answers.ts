@@ -53,11 +53,13 @@ function connectionItem(each: Listed): QuestionTypes['connections']['item'] {
 function readerItem(each: Listed, channel: string): QuestionTypes['readers']['item'] {
   const { held, identity } = each
   const position = held.positionIn(channel)
+  const read = held.readIn?.(channel)
   return {
     user: identity.user,
     wire: held.wire,
     ...sinceOf(each),
     ...(position === undefined ? {} : { position: printPosition(position) }),
+    ...(read === undefined ? {} : { from: printPosition(read.from), selects: read.selects }),
     blocked: held.blocked === true,
   }
 }

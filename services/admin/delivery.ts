@@ -16,8 +16,6 @@ type EventState = 'readable' | 'trimmed' | 'not published' | 'other epoch'
 
 interface Found {
   readonly state: EventState
-  /** The event's time, ms since 1970, if the event is readable. */
-  readonly time: number | undefined
   readonly head: Position
   readonly tail: Position | undefined
 }
@@ -63,7 +61,6 @@ async function find(log: ChannelLog, channel: string, position: Position): Promi
   const has = event !== undefined && samePosition(event, position)
   return {
     state: has ? 'readable' : stateOf(position, { head, tail }),
-    time: has ? event.time : undefined,
     head,
     tail,
   }
@@ -89,23 +86,32 @@ function whyEvent(id: string, { state, head }: Found): string {
 
 /** Whether one reader received the event, and why. */
 function about(
-  { position: text, blocked, since }: ReaderItem,
+  { wire, position, from, selects, blocked }: ReaderItem,
   wanted: Position,
-  { state, time }: Found,
+  { state }: Found,
 ): { readonly had: boolean | null; readonly why: string } {
-  const at = text === undefined ? undefined : parsePosition(text)
-  if (at === undefined)
-    return { had: null, why: 'it is a long poll, which is answered as soon as there is news' }
+  const at = position === undefined ? undefined : parsePosition(position)
+  if (at === undefined) return { had: null, why: whyUnknown(wire) }
   if (at.epoch !== wanted.epoch) {
     return { had: null, why: 'it is in a different epoch than the event, and receives a gap in between' }
   }
   if (at.offset < wanted.offset) return { had: false, why: whyBehind(state, blocked) }
-  if (time === undefined || since === undefined) {
+  if (selects === true) {
+    return { had: null, why: 'it reads a selection of the events, which may leave this one out' }
+  }
+  const began = from === undefined ? undefined : parsePosition(from)
+  if (began === undefined) {
     return { had: null, why: 'it is past the event, which it received unless it began after it' }
   }
-  return time >= since
-    ? { had: true, why: 'it was connected when the event arrived, and received it' }
-    : { had: null, why: 'it connected after the event arrived, and received it if its cursor was before it' }
+  return began.offset < wanted.offset
+    ? { had: true, why: 'it read past the event, and received it' }
+    : { had: null, why: `it reads since ${from}, after the event: it began or continued there without it` }
+}
+
+function whyUnknown(wire: string): string {
+  return wire === 'long-poll'
+    ? 'it is a long poll, which is answered as soon as there is news'
+    : 'its position in this channel is unknown'
 }
 
 function whyBehind(state: EventState, blocked: boolean): string {

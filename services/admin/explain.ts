@@ -68,7 +68,7 @@ async function explainRight(access: Access, { token, user, right, channel }: Ask
     return explanationOf(decision, unknown)
   }
   try {
-    const { identity } = await access.token(checkedText('token', token))
+    const identity = await access.credentials({ token: checkedText('token', token) })
     return explanationOf(access.may(identity, asked, place))
   } catch (error) {
     if (!(error instanceof CredentialsRefused)) throw error

@@ -68,6 +68,8 @@ export const CONNECTIONS = list('The connections of all nodes', CONNECTIONS_QUER
   ...SILENT,
 })
 
+const SELECTS = Type.Boolean({ description: 'it reads a selection of the events' })
+
 export const CHANNELS = list('The channels that nodes follow', CHANNELS_QUERY, {
   channels: Type.Array(
     Type.Object({
@@ -182,6 +184,8 @@ export const READERS = operation({
             wire: Type.String(),
             since: Type.Optional(time('start of the connection')),
             position: Type.Optional(position('the last event that it was sent')),
+            from: Type.Optional(position('the event after which it began to read')),
+            selects: Type.Optional(SELECTS),
             blocked: Type.Boolean({ description: 'its socket is full' }),
             node: Type.String(),
           }),
@@ -300,6 +304,8 @@ const EVENT_EXPLAINED = Type.Object({
       wire: Type.String(),
       since: Type.Optional(time('start of the connection')),
       position: Type.Optional(position('the last event that it was sent')),
+      from: Type.Optional(position('the event after which it began to read')),
+      selects: Type.Optional(SELECTS),
       blocked: Type.Boolean({ description: 'its socket is full' }),
       had: Type.Union([Type.Boolean(), Type.Null()], { description: 'null: unknown' }),
       why: Type.String(),

@@ -21,6 +21,8 @@ export interface Held {
   readonly channels: readonly string[]
   /** Its position in a channel; undefined if that is unknown. */
   positionIn(channel: string): Position | undefined
+  /** From where it has received a channel's events, and whether it receives only a selection; undefined if unknown. */
+  readIn?(channel: string): { readonly from: Position; readonly selects: boolean } | undefined
   /** Its rights in a channel when it began to read; undefined if they are unknown. */
   grantIn?(channel: string): ReadGrant | undefined
   /** Called when the client has another identity, for wires that ask for its rights at each event. */

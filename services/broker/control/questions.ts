@@ -33,6 +33,10 @@ export interface QuestionTypes {
       readonly since?: number
       /** The last event that was sent to it; omitted if unknown. */
       readonly position?: string
+      /** The position after which it has received events; omitted if unknown. */
+      readonly from?: string
+      /** Whether it receives only a selection of the events. */
+      readonly selects?: boolean
       /** Whether its socket is full: it accepts no data. */
       readonly blocked: boolean
     }

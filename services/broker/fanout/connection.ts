@@ -188,6 +188,14 @@ export class Connection implements ReplayOwner, CatchesUp {
     return reader && { epoch: reader.epoch, offset: reader.offset }
   }
 
+  /** From where a channel's reader has received events, and whether it receives only a selection. */
+  readIn(channel: string): { readonly from: Position; readonly selects: boolean } | undefined {
+    const reader = this.readerOf(channel)
+    return (
+      reader && { from: { epoch: reader.epoch, offset: reader.from }, selects: reader.view !== undefined }
+    )
+  }
+
   /** The grant of a channel's reader. */
   grantIn(channel: string): ReadGrant | undefined {
     return this.readerOf(channel)?.grant
@@ -200,7 +208,7 @@ export class Connection implements ReplayOwner, CatchesUp {
 
   /** Reports a gap to the client; the reader continues from `to`. */
   skip(reader: Reader, gap: Gap, to = gap.to): void {
-    reader.moveTo(to)
+    reader.beginAt(to)
     reader.reportedOffset = to.offset
     // After the gap, the channel has another history.
     reader.ended = false

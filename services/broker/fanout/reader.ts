@@ -28,6 +28,8 @@ export class Reader implements Position, Member {
   readonly channel: Channel
   epoch: string
   offset: number
+  /** It has received all events after this offset that its selection takes, up to `offset`. */
+  from: number
   slot = -1
   /** Whether it waits for a read from the log. */
   fetching = false
@@ -52,6 +54,7 @@ export class Reader implements Position, Member {
     this.#owner = owner
     this.epoch = at.epoch
     this.offset = at.offset
+    this.from = at.offset
     this.reportedOffset = at.offset
     this.view = view
     this.grant = undefined
@@ -61,6 +64,12 @@ export class Reader implements Position, Member {
   moveTo(position: Position): void {
     this.epoch = position.epoch
     this.offset = position.offset
+  }
+
+  /** Continues from a position, without the events before it. */
+  beginAt(position: Position): void {
+    this.moveTo(position)
+    this.from = position.offset
   }
 
   get atHead(): boolean {
@@ -77,7 +86,7 @@ export class Reader implements Position, Member {
   }
 
   begun(): void {
-    this.moveTo(this.channel.present(this))
+    this.beginAt(this.channel.present(this))
   }
 
   /** Called when it is behind: until it has caught up, it receives only the newest event of each type. */
@@ -101,6 +110,8 @@ export class Reader implements Position, Member {
     this.view = this.#usual
     this.stretches = (this.view ?? this.channel).stretches
     this.#usual = false
+    // As a slow reader, it may have missed events.
+    this.from = this.offset
   }
 
   leave(): void {

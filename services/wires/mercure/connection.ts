@@ -35,11 +35,6 @@ export class MercureConnection extends Connection {
     return [...this.#parts.topics]
   }
 
-  override positionIn(): Position | undefined {
-    const [reader] = this.readers
-    return reader && { epoch: reader.epoch, offset: reader.offset }
-  }
-
   override grantIn(): undefined {
     return undefined
   }
