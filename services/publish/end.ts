@@ -7,15 +7,19 @@ import { requirePublishOrigin } from '../http/auth.ts'
 import { type BodyTimes, wholeBody } from '../http/body.ts'
 import { mediaType, requireMedia } from '../http/content-type.ts'
 import { CHANNEL, operation, RECEIPT, text } from '../http/operation.ts'
-import { checkedQuery } from '../http/query.ts'
+import { checkedQuery, valuesUnder } from '../http/query.ts'
 import { Type } from '../http/schema.ts'
 import type { Draft } from '../broker/event/event.ts'
 import { ifHeadOf } from '../broker/event/if-head.ts'
 import { checkedChannel, checkedIdempotencyKey, checkedType } from '../broker/event/names.ts'
 import { printReceipt } from '../broker/event/receipt.ts'
+import { checkedTags } from '../broker/event/tags.ts'
 import { BODY, JSON_TYPE, READERS, SEND } from './one.ts'
 
-const QUERY = Type.Object({ type: text('the type of the last event') })
+const QUERY = Type.Object({
+  type: text('the type of the last event'),
+  'tag.<name>': text('a tag of the last event, such as tag.lang=ko: up to 16 of them'),
+})
 
 const schema = operation({
   summary: 'End a channel: nothing more can be published to it',
@@ -60,7 +64,9 @@ export const end: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { times
 
 /** The end, and the last event before it. An idempotency key covers both, and ifHead is the head before both. */
 function drafts(request: FastifyRequest, body: Buffer): { end: Draft; last: Draft | undefined } {
-  const { type } = checkedQuery(request, QUERY)
+  const query = checkedQuery(request, QUERY)
+  const { type } = query
+  const tags = checkedTags(valuesUnder(query, 'tag.'))
   const { 'idempotency-key': key, 'if-match': ifMatch, 'if-none-match': ifNoneMatch } = request.headers
   const ifHead = ifHeadOf(ifMatch, ifNoneMatch)
   const idempotencyKey = key === undefined ? undefined : checkedIdempotencyKey(key)
@@ -74,14 +80,17 @@ function drafts(request: FastifyRequest, body: Buffer): { end: Draft; last: Draf
   const read = READERS.get(mediaType(request) ?? '')
   if (read === undefined) {
     if (body.length > 0) throw new FanwireError('FW_MEDIA_TYPE', `no content type; send ${SEND}`)
-    if (type !== undefined)
-      throw new FanwireError('FW_BAD_PARAMETER', 'type needs a last event: send its data as the body')
+    if (type !== undefined || tags !== undefined) {
+      const message = 'type and tags are those of a last event: send its data as the body'
+      throw new FanwireError('FW_BAD_PARAMETER', message)
+    }
     return { end: { ...end, ...condition }, last: undefined }
   }
   const last: Draft = {
     ...read(body),
     ...condition,
     ...(type === undefined ? {} : { type: checkedType(type) }),
+    ...(tags === undefined ? {} : { tags }),
     ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
   }
   return { end, last }

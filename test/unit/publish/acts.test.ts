@@ -114,7 +114,11 @@ t.test('a channel ends, with or without a last event', async t => {
   const single = await ask('GET', `/v1/channels/a/events/${end.body.id}`)
   t.same(single.body, { end: { channel: 'a', id: end.body.id } })
   t.match((await ask('POST', '/v1/channels/c/end')).body.id, /-1$/)
-  t.equal((await ask('POST', '/v1/channels/d/end?type=x')).status, 400)
+  for (const query of ['type=x', 'tag.lang=ko'])
+    t.equal((await ask('POST', `/v1/channels/d/end?${query}`)).status, 400)
+  t.equal((await ask('POST', '/v1/channels/d/end?type=x&tag.lang=ko', 1)).status, 201)
+  const { events } = (await ask('GET', '/v1/poll?channel=d')).body
+  t.match(events, [{ type: 'x', tags: { lang: 'ko' }, data: 1 }])
   t.equal((await ask('POST', '/v1/channels/d/end', 1, { 'content-type': 'text/html' })).status, 415)
 })
 
