@@ -230,20 +230,22 @@ export class PusherClient {
   // Users and client events -------------------------------------------------------------------------------------
 
   async #signIn({ auth, user_data: said }: Data): Promise<void> {
-    const { app, client, connection, context } = this.#parts
+    const { address, app, client, connection, context, lease } = this.#parts
     if (typeof said !== 'string') throw badCommand('user_data must be a string')
     requireSigned(app, auth, `${connection.socketId}::user::${said}`)
     const self = signedInOf(said)
     const user = String(self.id)
     if (this.#self !== undefined && String(this.#self.id) !== user)
       throw new FanwireError('FW_FORBIDDEN', 'a connection cannot change its user: open another one')
-    this.#self = self
     if (client !== undefined) {
       const issuedAt = Math.floor(Date.now() / 1000)
       const { identity: before } = client
       const grants = before.user === user ? before.grants : channelTokensOf(before)
-      context.clients.renew(client, { ...ANONYMOUS, kind: 'token', user, issuedAt, info: self.info, grants })
+      const identity = { ...ANONYMOUS, kind: 'token', user, issuedAt, info: self.info, grants } as const
+      lease?.renew({ identity, address })
+      context.clients.renew(client, identity)
     }
+    this.#self = self
     const channel = channelOf(user)
     this.#grant(channel, ['subscribe', 'history'])
     clearTimeout(this.#signin)

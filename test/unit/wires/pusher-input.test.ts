@@ -241,6 +241,29 @@ t.test('a client that signs in too late or wrongly is closed', async t => {
   t.equal(await long.closed(), 4009, 'with a reason that is too long for a close frame')
 })
 
+t.test('a signed-in client counts towards the limits of its user', async t => {
+  const limited = await startPusherNode({ USER_CONNECTIONS: '1' })
+  const signIn = () => {
+    const { client, received } = limited.connect('ann')
+    client.signin()
+    const codes = () =>
+      received
+        .filter(({ event }) => event === 'pusher:error')
+        .map(({ data }) => (data as { code: number }).code)
+    return { client, codes, in: () => received.some(({ event }) => event === 'pusher:signin_success') }
+  }
+  const first = signIn()
+  await until('the first is signed in', first.in)
+  const second = signIn()
+  await until('the second has an answer', () => second.in() || second.codes().length > 0)
+  t.strictSame(second.codes(), [4100])
+  t.notOk(second.in())
+  first.client.disconnect()
+  await until('the second tries again', second.in)
+  second.client.disconnect()
+  await limited.node.close()
+})
+
 t.test(
   'a user whose id is a number gets it as a string, without which pusher-js receives no events',
   async t => {
