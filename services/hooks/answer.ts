@@ -4,7 +4,7 @@ import { isObject } from '../broker/event/json-values.ts'
 import { claimsFault, CLOCK_LEEWAY_MS } from '../broker/access/claims.ts'
 import { capsGrants, type Grants } from '../broker/access/grants.ts'
 import { unbroken } from '../broker/event/event.ts'
-import { memberOf } from '../broker/event/json-spans.ts'
+import { memberOf, withoutMark } from '../broker/event/json-spans.ts'
 
 export interface Result {
   readonly user: string
@@ -52,7 +52,8 @@ export function endOf(expiresAt: number | undefined): number | undefined {
 type Json = Readonly<Record<string, unknown>>
 
 /** Parses a response. Raises BadAnswer. */
-export function readAnswer(body: Buffer): Answer {
+export function readAnswer(sent: Buffer): Answer {
+  const body = withoutMark(sent)
   const answer = objectOf(parse(body), 'the answer')
   const [name, ...others] = Object.keys(answer)
   if (name === undefined || others.length > 0) {

@@ -1,6 +1,7 @@
 // Reads a small JSON object from the body of a request, and checks the names of its members.
 
 import type { FastifyRequest } from 'fastify'
+import { withoutMark } from '../broker/event/json-spans.ts'
 import { isObject, parseJson } from '../broker/event/json-values.ts'
 import type { TObject } from './schema.ts'
 import { FanwireError, quote } from '../errors.ts'
@@ -27,7 +28,7 @@ export async function jsonMembers<S extends TObject>(
   if (mediaType(request) !== 'application/json') {
     throw new FanwireError('FW_MEDIA_TYPE', 'send application/json')
   }
-  const value = parseJson(body, 'the body')
+  const value = parseJson(withoutMark(body), 'the body')
   if (!isObject(value)) {
     throw new FanwireError('FW_BAD_PARAMETER', 'the body is not a JSON object')
   }

@@ -2,6 +2,7 @@
 // body, with status 200.
 
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { withoutMark } from '../../broker/event/json-spans.ts'
 import { FanwireError } from '../../errors.ts'
 import { requirePublishOrigin } from '../../http/auth.ts'
 import { takeBodies, wholeBody } from '../../http/body.ts'
@@ -38,7 +39,7 @@ export async function apiRoutes(app: FastifyInstance): Promise<void> {
     async (request, reply) => {
       const most = config.maxBody + BODY_ROOM
       const body = await wholeBody(request, most, `a body may have at most ${most} bytes`)
-      const json = body.length === 0 ? Buffer.from('{}') : body
+      const json = body.length === 0 ? Buffer.from('{}') : withoutMark(body)
       const answered = await runCall(request, request.params.method, json)
       reply.header('cache-control', 'no-store').type('application/json; charset=utf-8')
       return printJson(answered)

@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Inbox } from '../../broker/control/inbox.ts'
+import { withoutMark } from '../../broker/event/json-spans.ts'
 import { Connection } from '../../broker/fanout/connection.ts'
 import { FanwireError } from '../../errors.ts'
 import { partyOf } from '../../http/address.ts'
@@ -292,7 +293,7 @@ function connectOf(request: FastifyRequest): string {
 
 /** Raises FW_BAD_COMMAND. */
 function emulatedOf(body: Buffer, inBytes: boolean): Message & { readonly node: unknown } {
-  const { session, node, data } = inBytes ? parseEmulation(body) : parseObject(body)
+  const { session, node, data } = inBytes ? parseEmulation(body) : parseObject(withoutMark(body))
   if (typeof session === 'string' && (typeof data === 'string' || data instanceof Buffer))
     return { session, node, data: Buffer.from(data) }
   throw badRequest('the body must be {"session":"…","node":"…","data":"…"}')

@@ -3,7 +3,7 @@
 import { isUtf8 } from 'node:buffer'
 import { isObject } from '../../broker/event/json-values.ts'
 import { dataOf as dataOfEvent, unbroken } from '../../broker/event/event.ts'
-import { memberOf } from '../../broker/event/json-spans.ts'
+import { memberOf, withoutMark } from '../../broker/event/json-spans.ts'
 import { printTags } from '../../broker/event/tags.ts'
 import { badRequest } from './codes.ts'
 import type { Encoding } from './encoding.ts'
@@ -16,7 +16,7 @@ const LINE_FEED = 0x0a
 export function parseJson(message: Buffer): Command[] {
   if (!isUtf8(message)) throw badRequest('the message is not valid UTF-8')
   const commands: Command[] = []
-  for (const line of linesOf(message)) {
+  for (const line of linesOf(withoutMark(message))) {
     if (commands.length === MAX_COMMANDS)
       throw badRequest(`a message may have at most ${MAX_COMMANDS} commands`)
     commands.push(commandOf(line))
@@ -27,7 +27,7 @@ export function parseJson(message: Buffer): Command[] {
 
 /** The connect request of a one-way transport, which is optional. Raises FW_BAD_COMMAND. */
 export function parseConnect(message: Buffer): Command[] {
-  const request = message.length === 0 ? {} : parseObject(message)
+  const request = message.length === 0 ? {} : parseObject(withoutMark(message))
   return [{ id: 0, method: 'connect', request, pong: false }]
 }
 

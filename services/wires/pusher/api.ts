@@ -1,6 +1,7 @@
 // Pusher's API for servers: /apps/{id}/…, signed with the app's secret.
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { withoutMark } from '../../broker/event/json-spans.ts'
 import { isObject, parseJson } from '../../broker/event/json-values.ts'
 import type { App } from '../../broker/access/apps.ts'
 import { type Answers, readersIn } from '../../broker/control/questions.ts'
@@ -263,7 +264,7 @@ class Calls {
     const most = events * (2 * this.#context.config.maxBody + EVENT_ROOM_BYTES)
     const body = await wholeBody(request, most, `the body may have at most ${most} bytes`)
     requireSignedBody(signedOf(request), body)
-    return entryIn(parseJson(body.toString(), 'the body'))
+    return entryIn(parseJson(withoutMark(body).toString(), 'the body'))
   }
 }
 

@@ -1,5 +1,6 @@
 // Checks of clients' messages.
 
+import { withoutMark } from '../../broker/event/json-spans.ts'
 import { isObject, parseJson } from '../../broker/event/json-values.ts'
 import { quote } from '../../errors.ts'
 import { badCommand } from '../commands.ts'
@@ -18,7 +19,7 @@ export type Data = Readonly<Record<string, unknown>>
 /** Raises FW_BAD_COMMAND, FW_BAD_ENCODING, FW_BAD_JSON. */
 export function parseIncoming(bytes: Buffer, isBinary: boolean): Incoming {
   if (isBinary) throw badCommand('a message must be text')
-  const { event, channel, data } = dataIn(parseJson(bytes, MESSAGE))
+  const { event, channel, data } = dataIn(parseJson(withoutMark(bytes), MESSAGE))
   if (typeof event !== 'string') throw badCommand('event must be a string')
   return { event, channel, data }
 }

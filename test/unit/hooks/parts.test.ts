@@ -8,6 +8,7 @@ import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { mock } from 'node:test'
 import t from 'tap'
 import { Addresses } from '../../../services/hooks/addresses.ts'
+import { readAnswer } from '../../../services/hooks/answer.ts'
 import { Ledger } from '../../../services/hooks/ledger.ts'
 import { Poster } from '../../../services/hooks/post.ts'
 import { pauseOf } from '../../../services/hooks/sender.ts'
@@ -44,6 +45,11 @@ t.test('hooks may not call private addresses', async t => {
     'http://hooks.internal/',
   ])
     t.equal(fault(url), undefined, url)
+})
+
+t.test('a byte order mark before an answer is ignored', async t => {
+  const answer = readAnswer(Buffer.from('\ufeff{"result":{"user":"ann","data":1.0}}'))
+  t.match(answer, { result: { user: 'ann', data: Buffer.from('1.0') } })
 })
 
 t.test('a name that resolves to this machine is not called', async t => {

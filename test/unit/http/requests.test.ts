@@ -7,6 +7,8 @@ import { WebSocket } from 'ws'
 import { openStream } from '../../contract/clients.ts'
 import { startMemoryNode } from '../../contract/node.ts'
 import { fresh } from '../../contract/wires.ts'
+import { parseIncoming } from '../../../services/wires/pusher/checks.ts'
+import { ClosedWorld } from '../../support/closed-node.ts'
 import { Raw } from './app.ts'
 
 const node = await startMemoryNode({ H2C_PORT: '0' })
@@ -217,6 +219,26 @@ t.test('H13: a byte order mark before JSON is ignored', async t => {
   t.same(data, [{ a: 1 }, 2, 2, 2, 2, 2, 3])
   const second = await post(`/v1/channels/${channel}/events`, Buffer.concat([MARK, marked('1')]))
   t.equal(second.error?.code, 'FW_BAD_JSON', 'only one mark is ignored')
+})
+
+t.test('H13: so it is before JSON for administrators, Centrifugo and Pusher', async t => {
+  const world = new ClosedWorld()
+  const closed = await startMemoryNode(world.settings)
+  t.teardown(() => closed.close())
+  const { key } = world.keys.all
+  const send = (path: string, text: string) =>
+    fetch(`http://127.0.0.1:${closed.port}${path}`, {
+      method: 'POST',
+      headers: { ...JSON_TYPE, authorization: `Bearer ${key}`, 'x-api-key': key },
+      body: marked(text),
+    })
+  t.equal((await send('/v1/admin/users/ann/revoke', '{"before":1}')).status, 202)
+  const published = await send('/api/publish', '{"channel":"a","data":1}')
+  t.match(await published.json(), { result: { offset: 1 } })
+  const connected = await send('/connection/http_stream', '{"id":1,"connect":{}}')
+  const { value } = (await connected.body?.getReader().read()) ?? {}
+  t.match(String(value && Buffer.from(value)), '"connect"')
+  t.match(parseIncoming(marked('{"event":"pusher:ping"}'), false), { event: 'pusher:ping' })
 })
 
 // Tolerated and explained mistakes --------------------------------------------------------------------------
