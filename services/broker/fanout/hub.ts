@@ -152,7 +152,10 @@ export class Hub implements ChannelHolds {
     const unfollowed = names.filter(name => !this.#channels.has(name)).length
     if (unfollowed === 0) return this.using(names, use)
     return this.glances.run(() => {
-      const followed = names.filter(name => this.#channels.has(name) || this.#shouldFollow(name))
+      let room = this.options.maxFollowed - this.#channels.size
+      const followed = names.filter(
+        name => this.#channels.has(name) || (this.#shouldFollow(name) && room-- > 0),
+      )
       return this.using(followed, channels => {
         const opened = new Map(channels.map(channel => [channel.name, channel]))
         return use(names.map(name => opened.get(name) ?? new Glance(name, this.#log)))
@@ -163,7 +166,7 @@ export class Hub implements ChannelHolds {
   #shouldFollow(name: string): boolean {
     const away = this.#log.away?.(name)
     if (away !== undefined) throw away
-    return this.#glanced.look(name) && this.#channels.size < this.options.maxFollowed
+    return this.#glanced.look(name)
   }
 
   held(channel: Channel): void {

@@ -96,6 +96,17 @@ t.test(
   },
 )
 
+t.test('S5: a node that has room for only some channels of a poll reads the others from the log', async t => {
+  for (const wire of ['poll', 'refresh']) {
+    const node = await nodeWith(t, { MAX_FOLLOWED: '2' })
+    await node.append('c', '1')
+    for (let i = 0; i < 3; i++) {
+      t.equal((await node.get(`/v1/${wire}?channel=a&channel=b&channel=c`)).status, 200, `${wire} ${i}`)
+    }
+    t.equal(node.hub.stats().channels, 2)
+  }
+})
+
 t.test('S5: a full node answers polls of channels that it does not follow', async t => {
   const node = await nodeWith(t, { MAX_FOLLOWED: '1', DURABLE_STREAMS: '1' })
   const [first, second] = await node.append('b', '1', '2')
