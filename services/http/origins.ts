@@ -103,14 +103,14 @@ function matcher(patterns: readonly string[]): (text: string) => boolean {
 }
 
 const EXPOSED = 'ETag, Idempotency-Replayed, Retry-After'
-const METHODS = 'GET, HEAD, POST'
+const METHODS = 'GET, HEAD, POST, DELETE'
 /** Headers of Durable Streams, if they are enabled. */
 const STREAMS_EXPOSED =
   ', Stream-Next-Offset, Stream-Cursor, Stream-Up-To-Date, Stream-Closed, Stream-TTL, Stream-Expires-At, ' +
   'Stream-SSE-Data-Encoding, Producer-Epoch, Producer-Seq, Producer-Expected-Seq, Producer-Received-Seq, Location'
 /** Headers of Mercure. */
 const HUB_EXPOSED = ', Mercure-Last-Event-ID, Last-Event-ID, Link'
-const STREAMS_METHODS = ', PUT, DELETE'
+const STREAMS_METHODS = ', PUT'
 /** The methods for which a page needs an origin that may publish. */
 const CHANGES: ReadonlySet<string> = new Set(['POST', 'PUT', 'DELETE'])
 /** How long a browser may cache the answer to a preflight, seconds. */
