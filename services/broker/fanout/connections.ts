@@ -29,8 +29,8 @@ export interface HeldRequest {
   release(): void
 }
 
-/** The number of turns of the wheel between two heartbeats of a connection. */
-const SPOKES = 32
+/** The maximum number of turns of the wheel between two heartbeats of a connection. */
+const MOST_SPOKES = 32
 const MIN_TURN_MS = 10
 const HEARTBEAT_ANSWER_MS = 10_000
 /** How long a connection that has ended may take to close before it is cut. */
@@ -62,7 +62,7 @@ export class Connections implements ConnectionRegistry {
   /** Connections that have ended, but whose clients have not closed yet. */
   readonly leaving = new Set<Connection>()
   readonly #times: ConnectionTimes
-  readonly #wheel: Set<Connection>[] = Array.from({ length: SPOKES }, () => new Set())
+  readonly #wheel: readonly Set<Connection>[]
   #spoke = 0
   #timers: NodeJS.Timeout[] = []
   #allGone: (() => void) | undefined
@@ -71,6 +71,8 @@ export class Connections implements ConnectionRegistry {
     this.flushLoop = flushLoop
     this.sendNow = times.sendNow
     this.#times = times
+    const spokes = Math.max(1, Math.min(MOST_SPOKES, Math.floor(times.heartbeat / MIN_TURN_MS)))
+    this.#wheel = Array.from({ length: spokes }, () => new Set())
   }
 
   start(): void {
@@ -93,7 +95,8 @@ export class Connections implements ConnectionRegistry {
   // What connections report -----------------------------------------------------------------------------------
 
   opened(connection: Connection): void {
-    connection.spoke = (this.#spoke + SPOKES - 1) % SPOKES
+    const spokes = this.#wheel.length
+    connection.spoke = (this.#spoke + spokes - 1) % spokes
     this.#wheel[connection.spoke]?.add(connection)
     const { maxAge = 0 } = this.#times
     if (maxAge > 0) connection.endsAt = lastsUntil(maxAge)
@@ -122,7 +125,7 @@ export class Connections implements ConnectionRegistry {
   // Time --------------------------------------------------------------------------------------------------------
 
   get #turnMs(): number {
-    return Math.max(MIN_TURN_MS, this.#times.heartbeat / SPOKES)
+    return Math.max(MIN_TURN_MS, this.#times.heartbeat / this.#wheel.length)
   }
 
   /**
@@ -131,7 +134,8 @@ export class Connections implements ConnectionRegistry {
    */
   async #turnWheel(): Promise<void> {
     const { heartbeat, heartbeatAnswer = HEARTBEAT_ANSWER_MS } = this.#times
-    this.#spoke = (this.#spoke + 1) % SPOKES
+    const spokes = this.#wheel.length
+    this.#spoke = (this.#spoke + 1) % spokes
     await visitInSlices(this.#wheel[this.#spoke] ?? [], connection => {
       const { endsAt } = connection
       // At its next turn it would be too old.
@@ -140,8 +144,8 @@ export class Connections implements ConnectionRegistry {
       else connection.beat()
     })
     // One turn more: a slice of that turn may have been late.
-    const turnsAgo = Math.min(SPOKES - 1, Math.ceil(heartbeatAnswer / this.#turnMs) + 1)
-    await visitInSlices(this.#wheel[(this.#spoke + SPOKES - turnsAgo) % SPOKES] ?? [], connection => {
+    const turnsAgo = Math.min(spokes - 1, Math.ceil(heartbeatAnswer / this.#turnMs) + 1)
+    await visitInSlices(this.#wheel[(this.#spoke + spokes - turnsAgo) % spokes] ?? [], connection => {
       connection.cutIfSilent(Date.now(), heartbeatAnswer)
     })
   }

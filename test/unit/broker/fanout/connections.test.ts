@@ -94,3 +94,19 @@ t.test('heartbeats are sent in slices, and the wheel stops until all are sent', 
   await turnWheel(1)
   t.strictSame(done, ['a is checked', 'b is checked', 'c is checked'])
 })
+
+t.test('a heartbeat that is shorter than a full wheel is kept', async t => {
+  mock.timers.enable({ apis: ['setInterval', 'Date'] })
+  t.teardown(() => mock.timers.reset())
+  const connections = new Connections(new FlushLoop(), { heartbeat: 50, stall: 30_000 })
+  let beats = 0
+  const beat = () => beats++
+  connections.opened({ endsAt: 0, beat, cutIfSilent() {} } as unknown as Connection)
+  connections.start()
+  t.teardown(() => connections.close())
+  for (let ms = 0; ms < 500; ms += 10) {
+    mock.timers.tick(10)
+    await turn()
+  }
+  t.equal(beats, 10)
+})
