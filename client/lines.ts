@@ -8,6 +8,8 @@ import type { Wire } from './types.ts'
 
 /** The channels that nodes allow on a connection by default (FANWIRE_MAX_CHANNELS). */
 const MOST_CHANNELS = 100
+/** The same for sse. */
+const MOST_SSE_CHANNELS = 32
 
 /** The most important state among several lines. */
 const ORDER: readonly StateName[] = [
@@ -30,6 +32,8 @@ export interface Lines extends Feeding {
 export class OwnLines implements Lines {
   readonly #env: Env
   readonly #wires: readonly Wire[]
+  /** The most channels of a line: fewer if it can fall back only to sse. */
+  readonly #most: number
   readonly #changed: () => void
   readonly #first: Line
   readonly #lines: Line[]
@@ -38,6 +42,8 @@ export class OwnLines implements Lines {
   constructor(env: Env, wires: readonly Wire[], changed: () => void) {
     this.#env = env
     this.#wires = wires
+    const fallBack = wires.filter(wire => wire !== 'ws')
+    this.#most = `${fallBack}` === 'sse' ? MOST_SSE_CHANNELS : MOST_CHANNELS
     this.#changed = changed
     this.#first = this.#make()
     this.#lines = [this.#first]
@@ -53,7 +59,7 @@ export class OwnLines implements Lines {
   }
 
   add(feed: Feed): void {
-    let line = this.#lines.find(each => each.size < MOST_CHANNELS && !each.has(feed.channel))
+    let line = this.#lines.find(each => each.size < this.#most && !each.has(feed.channel))
     if (line === undefined) this.#lines.push((line = this.#make()))
     this.#of.set(feed, line)
     line.add(feed)

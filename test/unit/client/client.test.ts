@@ -85,6 +85,19 @@ t.test(
   },
 )
 
+for (const wires of [['sse'], ['ws', 'sse'], WIRES] as const) {
+  t.test(`${wires.join()}: with WebSocket blocked, 40 channels are read`, async t => {
+    const proxy = await startFaultyProxy(node.port, { blockUpgrades: true })
+    const fanwire = client(proxy.url, { wires: [...wires] })
+    t.teardown(() => [fanwire.close(), proxy.close()])
+    const names = numbers(1, 40).map(n => `forty-${n}:${wires.join()}`)
+    const seen = names.map(name => new Seen(fanwire.subscribe(name, { cursor: 'earliest' })))
+    for (const name of names) await node.append(name, '1')
+    for (const each of seen) await each.has(1)
+    t.equal(fanwire.state.name, 'connected')
+  })
+}
+
 t.test('behind a proxy that buffers streams the client polls', async t => {
   const proxy = await startFaultyProxy(node.port, { blockUpgrades: true, buffer: /\/v1\/(sse|stream)/ })
   const asked: string[] = []
