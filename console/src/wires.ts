@@ -142,7 +142,12 @@ const push: ReadWire = async reading => {
   }
 }
 
-/** The messages of a WebSocket. Raises when the socket closes before the signal is aborted. */
+/** A browser does not say why. */
+class NotOpened extends Error {
+  override readonly message = 'the WebSocket could not be opened'
+}
+
+/** The messages of a WebSocket. Raises when the socket closes before the signal is aborted; NotOpened if it never opened. */
 async function* messages(
   url: string,
   signal: AbortSignal,
@@ -152,13 +157,17 @@ async function* messages(
   const waiting: string[] = []
   let wake = () => {}
   let ended: Error | undefined
-  socket.onopen = () => opened(socket)
+  let isOpened = false
+  socket.onopen = () => {
+    isOpened = true
+    opened(socket)
+  }
   socket.onmessage = ({ data }) => {
     waiting.push(data)
     wake()
   }
   socket.onclose = ({ code, reason }) => {
-    ended = new Error(`closed: ${code} ${reason}`)
+    ended = isOpened ? new Error(`closed: ${code} ${reason}`) : new NotOpened()
     wake()
   }
   const close = () => socket.close()
@@ -206,12 +215,20 @@ const ws: ReadWire = async reading => {
   }
 }
 
+const SOCKET_IO = '/socket.io/'
+
+/** Raises if the node does not accept Socket.IO at all. */
+async function requireSocketIo(signal: AbortSignal): Promise<void> {
+  const { status } = await fetch(SOCKET_IO, { signal })
+  if (status === 404) throw new Error('off on this node: FANWIRE_SOCKET_IO=1 switches it on')
+}
+
 /** Writes Engine.IO and Socket.IO packets directly: `0` open, `2` ping, `40` connect, `42` event, `43` acknowledgement. */
-const socketIo: ReadWire = async reading => {
+async function readSocketIo(reading: Reading): Promise<void> {
   const { sink, signal, fault, channel } = reading
   requireUpgrades(fault)
   let socket: WebSocket | undefined
-  const url = address('/socket.io/?EIO=4&transport=websocket')
+  const url = address(`${SOCKET_IO}?EIO=4&transport=websocket`)
   for await (const packet of messages(url, signal, opened => (socket = opened))) {
     sink.bytes(packet.length)
     if (packet.startsWith('0')) {
@@ -230,6 +247,12 @@ const socketIo: ReadWire = async reading => {
     }
   }
 }
+
+const socketIo: ReadWire = reading =>
+  readSocketIo(reading).catch(async error => {
+    if (error instanceof NotOpened) await requireSocketIo(reading.signal)
+    throw error
+  })
 
 /** Reads the page like a browser. The URL that it reloads contains the cursor. */
 const refresh: ReadWire = async reading => {

@@ -155,6 +155,16 @@ async function inBrowser(browser: Browser): Promise<void> {
     await page.close()
   })
 
+  t.test('the workbench names the setting of a wire that is off', async t => {
+    const plain = await startMemoryNode()
+    t.teardown(() => plain.close())
+    const page = await browser.newPage()
+    await page.goto(`http://127.0.0.1:${plain.port}/console`)
+    await page.locator('[data-wire="socket.io"]').getByText('FANWIRE_SOCKET_IO=1').waitFor()
+    t.pass('socket.io')
+    await page.close()
+  })
+
   t.test('a refused wire of the workbench closes each WebSocket that it opened', async t => {
     const world = new ClosedWorld()
     const closed = await startMemoryNode(world.settings)
@@ -345,6 +355,31 @@ async function inBrowser(browser: Browser): Promise<void> {
     await page.getByText('Published as').waitFor()
     await page.locator('.events b', { hasText: 'typed' }).waitFor()
     t.equal((await node.log.state('by-keyboard')).count, 1)
+    await page.close()
+  })
+
+  t.test('an explanation says that the application decides', async t => {
+    const world = new ClosedWorld()
+    world.writeRules(`
+channels: [{ match: "app:*", subscribe: hook }]
+hooks: { subscribe: { url: "http://127.0.0.1:9/" } }
+`)
+    const closed = await startMemoryNode(world.settings)
+    t.teardown(() => closed.close())
+    const page = await browser.newPage()
+    await page.goto(`http://127.0.0.1:${closed.port}/console#/explain`)
+    await signIn(page, world.keys.all.key)
+    const explained = page.locator('.panel', { hasText: 'Is it allowed?' })
+    for (const [channel, verdict] of [
+      ['app:1', 'The application decides.'],
+      ['other', 'No.'],
+    ] as const) {
+      await explained.getByRole('textbox', { name: 'Token' }).fill(world.token({ caps: [] }))
+      await explained.getByLabel('Channel').fill(channel)
+      await explained.getByRole('button').click()
+      await explained.getByText(verdict, { exact: true }).waitFor()
+      t.pass(verdict)
+    }
     await page.close()
   })
 

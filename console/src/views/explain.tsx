@@ -9,6 +9,8 @@ interface RightExplained {
   readonly allowed: boolean
   readonly why: string
   readonly rule: { readonly match: string; readonly line: number } | null
+  /** Set if the application decides. */
+  readonly hook: { readonly url: string } | null
   readonly grant: { readonly origin: string; readonly channels: string[]; readonly allow: string[] } | null
 }
 
@@ -66,9 +68,13 @@ export function Explain() {
   )
 }
 
+/** By the class of the answer. */
+const VERDICTS = { good: 'Yes.', open: 'The application decides.', bad: 'No.' }
+
 function ExplainRight() {
   const [answer, error, ask] = useExplain<RightExplained>()
   const [by, setBy] = useState('token')
+  const kind = answer?.allowed ? 'good' : answer?.hook ? 'open' : 'bad'
   return (
     <Panel title="Is it allowed?">
       <form onSubmit={event => void ask(fieldsOf(event))}>
@@ -99,9 +105,9 @@ function ExplainRight() {
       </form>
       <Problem error={error} />
       {answer !== undefined && (
-        <div class={answer.allowed ? 'state good' : 'state bad'} role="status">
+        <div class={`state ${kind}`} role="status">
           <p>
-            <b>{answer.allowed ? 'Yes.' : 'No.'}</b> {answer.why}
+            <b>{VERDICTS[kind]}</b> {answer.why}
           </p>
           {answer.rule !== null && (
             <p>
