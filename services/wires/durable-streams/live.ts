@@ -104,7 +104,8 @@ export class LiveReads {
     const held = this.#follow(request, reply, live, true, async follower => {
       const part = await follower.next(HELD_MS)
       const { ended, state } = follower
-      if (ended !== undefined && (part.events.length === 0 || ended.expired !== true)) throw refusalOf(ended)
+      // If its credentials expired, the client needs the offset to continue with new ones.
+      if (ended !== undefined && ended.expired !== true) throw refusalOf(ended)
       return this.#answer(request, reply, live, state, part)
     })
     return held.catch(async error => {

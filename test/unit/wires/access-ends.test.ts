@@ -39,7 +39,8 @@ interface Refused {
 async function answered(node: Node, path: string, token: string): Promise<string> {
   const answer = await ask(node, path, token)
   const { 'www-authenticate': challenge } = answer.headers
-  const { error } = JSON.parse(Buffer.concat(await answer.toArray()).toString()) as Refused
+  const text = Buffer.concat(await answer.toArray()).toString()
+  const { error } = (text === '' ? {} : JSON.parse(text)) as Refused
   return [answer.statusCode, challenge, error && `${error.code} ${error.message}`].filter(Boolean).join(' | ')
 }
 
@@ -167,6 +168,7 @@ function casesWith(clock: { forward(ms: number): void }): Readonly<Record<string
       ends: {
         ...words(4401, 'token expired', invalid('token expired')),
         'long-poll': '200',
+        'durable-streams': '204',
         centrifuge: '3005 token expired',
       },
       afterwards: { poll: /^401 .*error="invalid_token".*expired/, refresh: /^401 .*error="invalid_token"/ },
@@ -186,6 +188,7 @@ function casesWith(clock: { forward(ms: number): void }): Readonly<Record<string
           `401 | ${CHALLENGE} | FW_UNAUTHORIZED grant expired: the credentials are still valid, send the request again`,
         ),
         'long-poll': '200',
+        'durable-streams': '204',
         centrifuge: 'unsubscribe 2501 grant expired',
         'centrifuge, one way': '3006 grant expired',
       },
