@@ -117,6 +117,11 @@ export class Commands {
     this.#closed = true
   }
 
+  /** Whether so many commands are in progress that no other should begin. */
+  get full(): boolean {
+    return this.#underWay >= MAX_UNDER_WAY
+  }
+
   /** The client's current identity. */
   get #identity(): Identity {
     const { client, identity } = this.#parts
@@ -134,7 +139,8 @@ export class Commands {
   take(parse: () => () => Promise<void>, fail: (error: FanwireError) => void): void {
     const { connection, outlet } = this.#parts
     // Stops reading from a client that does not read its answers.
-    if (++this.#underWay >= MAX_UNDER_WAY || connection.blocked) outlet.pause()
+    this.#underWay++
+    if (this.full || connection.blocked) outlet.pause()
     this.#run(parse, fail)
       .then(() => {
         if (--this.#underWay < MAX_UNDER_WAY / 2 && !connection.blocked) outlet.room?.()

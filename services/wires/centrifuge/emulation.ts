@@ -7,6 +7,7 @@ import { withoutMark } from '../../broker/event/json-spans.ts'
 import { Connection } from '../../broker/fanout/connection.ts'
 import { FanwireError } from '../../errors.ts'
 import { partyOf } from '../../http/address.ts'
+import { publishRefusalOf } from '../../http/auth.ts'
 import { takeBodies, wholeBody } from '../../http/body.ts'
 import { mediaType } from '../../http/content-type.ts'
 import { isHttp2 } from '../../http/exchange.ts'
@@ -30,7 +31,7 @@ import { parseObject } from './json.ts'
 import { parseEmulation } from './protobuf.ts'
 import { Session } from './session.ts'
 
-/** The maximum bytes of a body, besides the published data. */
+/** The maximum bytes of a body, besides the published data; in total if the client may not publish. */
 const BODY_ROOM_BYTES = 64 * 1024
 
 const CONNECT = Type.Object({ cf_connect: text('the connect command, as JSON') })
@@ -105,7 +106,7 @@ class Intake {
     this.#paused = true
   }
 
-  room(): void {
+  resume(): void {
     this.#paused = false
     for (const resolve of this.#waiting.splice(0)) resolve()
   }
@@ -204,7 +205,7 @@ function sendsBytes(request: FastifyRequest): boolean {
 }
 
 export async function emulationRoutes(app: FastifyInstance): Promise<void> {
-  const { config, nodes } = app.fanwire
+  const { access, config, nodes } = app.fanwire
   const sessions = new Sessions(app.fanwire, app.log)
   app.addHook('onClose', async () => sessions.close())
   takeBodies(app)
@@ -222,7 +223,7 @@ export async function emulationRoutes(app: FastifyInstance): Promise<void> {
       config: { origin: 'required', opens: true, ...(isEventSource(kind) ? { sse: true } : {}) },
       handler: async (request, reply) => {
         const isProtobuf = kind.dialect === jsonInLines && sendsBytes(request)
-        const message = kind.method === 'GET' ? Buffer.from(connectOf(request)) : await bodyOf(request)
+        const message = kind.method === 'GET' ? Buffer.from(connectOf(request)) : await firstOf(request)
         if (!kind.oneWay) await sessions.open()
         serve(request, reply, isProtobuf ? IN_PROTOBUF : kind, message)
       },
@@ -245,8 +246,12 @@ export async function emulationRoutes(app: FastifyInstance): Promise<void> {
     },
   )
 
-  async function bodyOf(request: FastifyRequest): Promise<Buffer> {
-    const most = config.maxBody + BODY_ROOM_BYTES
+  function firstOf(request: FastifyRequest): Promise<Buffer> {
+    const mayPublish = publishRefusalOf(request) === undefined && access.mightPublish(request.identity)
+    return bodyOf(request, mayPublish ? undefined : BODY_ROOM_BYTES)
+  }
+
+  async function bodyOf(request: FastifyRequest, most = config.maxBody + BODY_ROOM_BYTES): Promise<Buffer> {
     return wholeBody(request, most, `a body may have at most ${most} bytes`)
   }
 
@@ -262,26 +267,26 @@ export async function emulationRoutes(app: FastifyInstance): Promise<void> {
     const begun = begin(request, reply, { framing, contentType: kind.contentType }, '')
     if (begun === undefined) return
     const intake = new Intake()
-    begun.outlet.room = () => intake.room()
     const connection = new Connection(context.hub.connections, begun.framing, begun.outlet)
     const id = randomBytes(18).toString('base64url')
     const session = new Session({
       arrival,
       context,
       connection,
-      outlet: intake,
+      intake,
       dialect,
       oneWay: kind.oneWay,
       emulation: kind.oneWay ? undefined : { session: id, node: nodes.id },
       logger: log,
     })
+    begun.outlet.room = () => session.room()
     if (!kind.oneWay) sessions.add(id, { session, connection, intake })
     whenGone(begun.closes, connection, () => {
       sessions.remove(id)
       session.close()
-      intake.room()
+      intake.resume()
     })
-    for (const command of commands) session.run(command)
+    session.takeAll(commands)
   }
 }
 

@@ -58,6 +58,11 @@ export class Requests {
     this.#parts = parts
   }
 
+  /** Whether so many commands are in progress that no other should begin. */
+  get full(): boolean {
+    return this.#parts.commands.full
+  }
+
   close(): void {
     this.#parts.commands.close()
   }

@@ -15,6 +15,7 @@ import { VERSION } from '../../config/version.ts'
 import { FanwireError } from '../../errors.ts'
 import type { Client } from '../../http/clients.ts'
 import type { Context } from '../../http/context.ts'
+import { TURN } from '../../http/turns.ts'
 import { admit } from '../admit.ts'
 import type { Arrival } from '../arrival.ts'
 import { Commands, type Credentials } from '../commands.ts'
@@ -44,7 +45,8 @@ export interface SessionParts {
   readonly arrival: Arrival
   readonly context: Context
   readonly connection: Connection
-  readonly outlet: { pause(): void; room?(): void }
+  /** The client's input. */
+  readonly intake: { pause(): void; resume(): void }
   readonly dialect: Dialect
   readonly emulation?: Emulation | undefined
   /** Whether it can't send commands after the first message. */
@@ -64,8 +66,10 @@ interface Shown {
 export class Session {
   readonly #parts: SessionParts
   #state: 'new' | 'connecting' | 'connected' | 'closed' = 'new'
-  /** Commands that arrived before the client was connected. */
+  /** Commands that have not begun. */
   #waiting: Command[] = []
+  /** Commands that have begun since turns were last counted. A message with one command is counted as a message. */
+  #taken = 0
   #requests: Requests | undefined
   #client: Client | undefined
   #lease: Lease | undefined
@@ -83,12 +87,47 @@ export class Session {
     } catch (error) {
       return this.#end(BAD_COMMAND, error instanceof FanwireError ? error.message : 'bad request')
     }
-    for (const command of commands) this.run(command)
+    this.takeAll(commands)
   }
 
-  run(command: Command): void {
+  /** Processes commands in their order. Does not raise. */
+  takeAll(commands: readonly Command[]): void {
+    this.#waiting.push(...commands)
+    this.room()
+  }
+
+  pause(): void {
+    this.#parts.intake.pause()
+  }
+
+  /** Begins commands that wait, a share in each turn of the event loop, and reads the next message when none waits. */
+  room(): void {
+    const { intake } = this.#parts
+    while (this.#waiting.length > 0 && this.#taken < TURN && this.#mayBegin) {
+      if (this.#taken > 0 || this.#waiting.length > 1) this.#count()
+      this.#run(this.#waiting.shift() as Command)
+    }
+    if (this.#waiting.length > 0 || !this.#mayBegin) intake.pause()
+    else intake.resume()
+  }
+
+  #count(): void {
+    if (this.#taken++ > 0) return
+    setImmediate(() => {
+      this.#taken = 0
+      this.room()
+    })
+  }
+
+  /** If not, `room` is called later. */
+  get #mayBegin(): boolean {
+    if (this.#isGone) return true
+    return this.#state !== 'connecting' && !this.#parts.connection.blocked && this.#requests?.full !== true
+  }
+
+  #run(command: Command): void {
     const { connection, oneWay } = this.#parts
-    if (this.#state === 'closed' || connection.ended) return
+    if (this.#isGone) return
     if (command.pong) return connection.answered()
     const { method, id } = command
     if (method === 'send') return this.#end(NOT_AVAILABLE, 'send is not supported')
@@ -102,7 +141,6 @@ export class Session {
         connection.cut()
       })
     } else if (this.#state === 'new') this.#end(BAD_COMMAND, 'the first command must be connect')
-    else if (this.#state === 'connecting') this.#waiting.push(command)
     else this.#requests?.take(command)
   }
 
@@ -133,8 +171,7 @@ export class Session {
   // Connecting --------------------------------------------------------------------------------------------------
 
   async #connect({ id, request }: Command): Promise<void> {
-    const { outlet, connection, oneWay } = this.#parts
-    outlet.pause()
+    const { connection, oneWay } = this.#parts
     try {
       await this.#begin(id, request)
     } catch (error) {
@@ -149,8 +186,7 @@ export class Session {
       else if (oneWay) this.#end(coded.retryable ? SERVER_ERROR : REFUSED, message)
       else this.#write({ id, error: errorReply(coded) })
     }
-    outlet.room?.()
-    for (const command of this.#waiting.splice(0)) if (!connection.ended) this.#requests?.take(command)
+    this.room()
   }
 
   #coded(error: unknown): FanwireError {
@@ -161,7 +197,7 @@ export class Session {
   }
 
   async #begin(id: number, request: Request): Promise<void> {
-    const { context, connection, outlet, oneWay, logger } = this.#parts
+    const { context, connection, oneWay, logger } = this.#parts
     const { address } = this.#parts.arrival
     context.limits.request(this.#parts.arrival)
     const { identity: shown, follows } = await this.#identify(request.token)
@@ -193,7 +229,7 @@ export class Session {
       ...arrival,
       context,
       connection,
-      outlet,
+      outlet: this,
       client: this.#client,
       lease: this.#lease,
       identify: async given => (await this.#identify('token' in given ? given.token : undefined)).identity,

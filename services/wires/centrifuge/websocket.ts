@@ -80,6 +80,17 @@ export async function websocketRoutes(app: FastifyInstance): Promise<void> {
 
 /** Closes with this protocol's codes. */
 class CentrifugeOutlet extends WsOutlet {
+  /** Decides when to read the next message. */
+  session: Session | undefined
+
+  override room(): void {
+    this.session?.room()
+  }
+
+  resume(): void {
+    super.room()
+  }
+
   override end(reason: CloseReason): void {
     const { code, reason: text } = disconnectOf(reason)
     this.socket.close(code, text)
@@ -107,12 +118,13 @@ function serve(
     arrival,
     context,
     connection,
-    outlet,
+    intake: outlet,
     dialect,
     oneWay,
     authenticated,
     logger: log,
   })
+  outlet.session = session
   websocket.on('message', data => session.take(data as Buffer))
   whenGone(websocket, () => session.close())
 }

@@ -76,6 +76,51 @@ t.test('errors in a command are answered', async t => {
   t.equal(await code({ ping: {} }), undefined, 'a pong is not answered')
 })
 
+t.test('at most 64 commands of one message are in progress, and their order stays', async t => {
+  const { ask, messages, socket } = await rawClient(node)
+  const { log } = node
+  const state = log.state.bind(log)
+  const held: (() => void)[] = []
+  log.state = async channel => {
+    if (channel === 'held') await new Promise<void>(resolve => held.push(resolve))
+    return state(channel)
+  }
+  t.teardown(() => {
+    log.state = state
+  })
+  const ids = Array.from({ length: 1000 }, (_, i) => i + 2)
+  socket.send(ids.map(id => `{"id":${id},"history":{"channel":"held"}}`).join('\n'))
+  await until('some are in progress', () => held.length >= 64)
+  for (let turns = 0; turns < 100; turns++) await new Promise(setImmediate)
+  t.equal(held.length, 64)
+  log.state = state
+  for (const release of held) release()
+  await ask('{"id":1002,"ping":{}}')
+  const answers = messages.flatMap(message => message.split('\n')).map(line => JSON.parse(line).id)
+  t.strictSame(answers, [1, ...ids, 1002])
+  socket.terminate()
+})
+
+t.test('commands of one message take turns with other clients', async t => {
+  const { ask, socket } = await rawClient(node)
+  const { limits } = node.app.fanwire
+  const { request } = limits
+  let inTurn = 0
+  let most = 0
+  limits.request = party => {
+    if (inTurn++ === 0) setImmediate(() => (inTurn = 0))
+    most = Math.max(most, inTurn)
+    request.call(limits, party)
+  }
+  t.teardown(() => {
+    limits.request = request
+  })
+  socket.send(Array.from({ length: 1000 }, (_, i) => `{"id":${i + 2},"ping":{}}`).join('\n'))
+  await ask('{"id":1002,"ping":{}}')
+  t.ok(most <= 64, `${most} in a turn`)
+  socket.terminate()
+})
+
 t.test('a wrong signature is refused wherever a token is given', async t => {
   const socket = new WebSocket(`ws://127.0.0.1:${closed.port}/connection/websocket`)
   await once(socket, 'open')
