@@ -1,5 +1,6 @@
 // The topics that a subscriber requests, and the update after which it begins.
 
+import { isUtf8 } from 'node:buffer'
 import type { FastifyRequest } from 'fastify'
 import { type MatchType, topicMatcher, type TopicMatcher } from '../../broker/event/topics.ts'
 import { FanwireError, quote } from '../../errors.ts'
@@ -51,7 +52,14 @@ export function wantedBy(request: FastifyRequest): Wanted {
   if (found.size > most)
     throw new FanwireError('FW_TOO_MANY_CHANNELS', `one subscriber may name at most ${most} topics`)
   const named = AFTER.map(name => query[name] as string | undefined).find(Boolean)
-  return { matchers: [...found.values()], after: request.headers['last-event-id']?.toString() || named }
+  const header = request.headers['last-event-id']?.toString() ?? ''
+  return { matchers: [...found.values()], after: decoded(header) || named }
+}
+
+/** Node decodes headers as Latin-1, while EventSource sends ids in UTF-8. */
+function decoded(header: string): string {
+  const bytes = Buffer.from(header, 'latin1')
+  return isUtf8(bytes) ? bytes.toString() : header
 }
 
 function known(): string {

@@ -223,6 +223,8 @@ t.test('a subscriber resumes after its last update, by either form of id', async
     { found: ['3', '4'] },
     'resumes after the first update with that id',
   )
+  const bytes = Buffer.from(named).toString('latin1')
+  t.match(await from(bytes, 'last-event-id', true), { found: ['3', '4'] }, 'a header in UTF-8')
   t.match(
     await from('order-17', 'last_event_id'),
     { found: ['4'], last: 'order-17' },
