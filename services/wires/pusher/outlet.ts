@@ -8,6 +8,7 @@ import { errorMessage, stretchFor } from './framing.ts'
 /** 4000-4099: do not reconnect; 4100-4199: reconnect later; 4200-4299: reconnect at once. */
 export const CODES = {
   noApp: 4001,
+  noNumber: 4006,
   version: 4007,
   noVersion: 4008,
   unauthorized: 4009,

@@ -92,6 +92,7 @@ class PusherWire {
     if (app === undefined) return outlet.refuse(connection, CODES.noApp, 'there is no app with this key')
     const version = typeof protocol === 'string' ? protocol : ''
     if (version === '') return outlet.refuse(connection, CODES.noVersion, 'protocol is missing')
+    if (!/^\d+$/.test(version)) return outlet.refuse(connection, CODES.noNumber, 'protocol must be a number')
     if (!VERSIONS.has(version)) return outlet.refuse(connection, CODES.version, 'protocol must be 5, 6 or 7')
     limitMessages(socket, MESSAGE_ROOM_BYTES + (app.clientEvents ? context.config.maxBody : 0))
     const lease = admit(context, connection, arrival)

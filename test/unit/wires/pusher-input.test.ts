@@ -76,6 +76,7 @@ t.test('a connection is rejected with a Pusher code', async t => {
     [`/app/${APP.key}`, 4008],
     [`/app/${APP.key}?protocol=4`, 4007],
     [`/app/${APP.key}?protocol=99`, 4007],
+    [`/app/${APP.key}?protocol=abc`, 4006],
   ] as const) {
     const client = await open(path)
     t.match(await client.next('pusher:error'), { data: { code } })
