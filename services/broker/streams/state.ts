@@ -103,7 +103,11 @@ export class StreamState {
     this.config = config
     this.#recorded = { time: event.time, events: 0, bytes: 0 }
     this.seq = seq ?? this.seq
-    for (const [id, epoch, seq] of producers) this.#remember({ id, epoch, seq })
+    for (const [id, epoch, seq] of producers) {
+      // Another append may have come between the record and the state that it was made of.
+      const known = this.producers.get(id)
+      this.#remember(known !== undefined && isLater(known, { id, epoch, seq }) ? known : { id, epoch, seq })
+    }
   }
 
   #remember(produced: Produced): void {
@@ -138,6 +142,10 @@ export function recordIsFar(retention: Retention, drafts: readonly Draft[], even
 
 export function recordOf(data: RecordData): Buffer {
   return Buffer.from(JSON.stringify(data))
+}
+
+function isLater(one: Produced, other: Produced): boolean {
+  return one.epoch > other.epoch || (one.epoch === other.epoch && one.seq > other.seq)
 }
 
 export function printProducer({ id, epoch, seq }: Produced): string {

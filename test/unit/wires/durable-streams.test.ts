@@ -6,7 +6,7 @@ import type { ServerResponse } from 'node:http'
 import t from 'tap'
 import { configOf, startMemoryNode, startNode } from '../../contract/node.ts'
 import type { Start } from '../../../services/broker/event/position.ts'
-import { fold, PRODUCER_TAG } from '../../../services/broker/streams/state.ts'
+import { fold, PRODUCER_TAG, RECORD, recordOf } from '../../../services/broker/streams/state.ts'
 import { ClosedWorld } from '../../support/closed-node.ts'
 import { until } from '../../support/until.ts'
 import { ScriptedLog } from '../broker/fanout/scripted-log.ts'
@@ -246,6 +246,15 @@ t.test('the log of lives records clients of sse, not long polls', async t => {
   }
   await until('the client of sse has left', async () => (await recorded()).includes('client.disconnected'))
   t.strictSame(await recorded(), ['client.connected', 'client.disconnected'])
+})
+
+t.test('a repeated record that is older than an append before it does not undo that append', async t => {
+  const tags = (seq: number) => ({ tags: new Map([[PRODUCER_TAG, `0:${seq}:p`]]) })
+  await node.append('raced', { type: RECORD, data: recordOf({ contentType: 'application/json' }) }, tags(0))
+  const read = (after: Start) => node.log.read('raced', after, { events: 1000, bytes: 1e6 })
+  const data = (await fold(undefined, read)).toRecord()
+  await node.append('raced', tags(1), { type: RECORD, data })
+  t.equal((await fold(undefined, read)).producers.get('p')?.seq, 1)
 })
 
 t.test('an append has at most 10,000 messages, and a long one leaves the stream its record', async t => {
