@@ -1,4 +1,4 @@
-// Prints commands in Redis's protocol: https://redis.io/docs/latest/develop/reference/protocol-spec/
+// Prints commands in Redis's protocol, RESP (https://redis.io/docs/latest/develop/reference/protocol-spec/).
 
 export type Argument = string | number | Buffer
 
