@@ -10,9 +10,10 @@ function whoOf({ kind, key, user }: Identity): string {
   return kind === 'anonymous' ? 'anybody' : key === undefined ? `user ${user}` : `key ${key}`
 }
 
-/** Logs the identity, the operation and its target. */
+/** Logs the identity, the operation and its target, whatever the level of the log, unless it is silent. */
 export function audit({ log, identity }: FastifyRequest, what: string, target: object): void {
-  log.info({ audit: true, who: whoOf(identity), what, target }, 'server control')
+  const lines = log.level === 'silent' ? log : log.child({}, { level: 'info' })
+  lines.info({ audit: true, who: whoOf(identity), what, target }, 'server control')
 }
 
 /** Sends a command to all nodes, which execute it on receipt. Raises LogUnavailable. */
