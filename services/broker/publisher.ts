@@ -78,7 +78,7 @@ export class Publisher {
   /** Counts an event before it is published. Raises the errors of `require`, FW_BAD_EVENT, FW_TOO_MANY_REQUESTS. */
   admit(by: Publishing, channel: string, draft: Draft): void {
     const bytes = draft.data.length
-    const rule = this.require(by.identity, channel, bytes)
+    const rule = this.require(by.identity, channel, draft.sent ?? bytes)
     const { end, transient = rule.transient && !end, idempotencyKey, ifHead } = draft
     if (transient && (idempotencyKey !== undefined || ifHead !== undefined)) {
       throw new FanwireError(

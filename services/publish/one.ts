@@ -15,13 +15,16 @@ import { printReceipt } from '../broker/event/receipt.ts'
 import { type BodyTimes, wholeBody } from '../http/body.ts'
 import { mediaType, requireMedia } from '../http/content-type.ts'
 
-type Data = Pick<Draft, 'data' | 'encoding'>
+type Data = Pick<Draft, 'data' | 'encoding' | 'sent'>
 
 /** How each content type becomes data. */
 export const READERS: ReadonlyMap<string, (body: Buffer) => Data> = new Map([
   ['application/json', body => ({ data: jsonData(body) ?? refuseJson(body) })],
-  ['text/plain', body => ({ data: textData(body) ?? refuseText() })],
-  ['application/octet-stream', (body): Data => ({ data: binaryData(body), encoding: 'base64' })],
+  ['text/plain', body => ({ data: textData(body) ?? refuseText(), sent: body.length })],
+  [
+    'application/octet-stream',
+    (body): Data => ({ data: binaryData(body), encoding: 'base64', sent: body.length }),
+  ],
 ])
 
 /** The data of an event, by content type. */

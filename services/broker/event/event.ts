@@ -10,6 +10,8 @@ import { printTags, type Tags } from './tags.ts'
 export interface Draft {
   /** One JSON value as UTF-8 text without line breaks. */
   readonly data: Buffer
+  /** The bytes of the data as the publisher sent it, if they are not those of `data`: text and bytes. */
+  readonly sent?: number
   readonly type?: string
   /** Validated by `checkedTags`. Undefined if there are none. */
   readonly tags?: Tags | undefined

@@ -82,7 +82,7 @@ export function entryOf(value: unknown, raw: Buffer, limits: EntryLimits, takes 
     several: channels !== undefined,
     draft: {
       data: bytes === undefined ? unbroken(data) : binaryData(bytes),
-      ...(bytes === undefined ? {} : { encoding: 'base64' }),
+      ...(bytes === undefined ? {} : { encoding: 'base64', sent: bytes.length }),
       ...(type === undefined ? {} : { type: checkedType(type) }),
       ...(tags === undefined ? {} : { tags: tagsOf(tags) }),
       ...(idempotencyKey === undefined ? {} : { idempotencyKey: checkedIdempotencyKey(idempotencyKey) }),

@@ -119,7 +119,7 @@ function draftOf({ json, params, context }: Call): Draft {
   }
 }
 
-function dataOf(json: Buffer, { b64data }: Request): Pick<Draft, 'data' | 'encoding'> {
+function dataOf(json: Buffer, { b64data }: Request): Pick<Draft, 'data' | 'encoding' | 'sent'> {
   if (typeof b64data === 'string' && b64data !== '') {
     return dataOfBytes(Buffer.from(b64data, 'base64'))
   }

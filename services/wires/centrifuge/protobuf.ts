@@ -53,7 +53,9 @@ function commandOf(bytes: Buffer): Command {
 /** Bytes as JSON data if they are valid JSON, otherwise as binary data. */
 export function dataOfBytes(bytes: Buffer): Data {
   const json = bytes.length === 0 ? undefined : jsonData(Buffer.from(bytes))
-  return json === undefined ? { data: binaryData(bytes), encoding: 'base64' } : { data: json }
+  return json === undefined
+    ? { data: binaryData(bytes), encoding: 'base64', sent: bytes.length }
+    : { data: json }
 }
 
 /** Data as it was published: JSON text or bytes. */

@@ -33,7 +33,7 @@ export interface Command {
 }
 
 /** The data of an event. */
-export type Data = Pick<Draft, 'data' | 'encoding'>
+export type Data = Pick<Draft, 'data' | 'encoding' | 'sent'>
 
 /** Data in a reply, sent unchanged. */
 export class Payload {

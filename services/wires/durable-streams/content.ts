@@ -51,7 +51,8 @@ export function draftsOf(contentType: string, body: Buffer): Draft[] {
   if (body.length === 0) return []
   if (!isJson(contentType)) {
     const data = isText(contentType) ? textData(body) : undefined
-    return [data === undefined ? { data: binaryData(body), encoding: 'base64' } : { data }]
+    const sent = body.length
+    return [data === undefined ? { data: binaryData(body), encoding: 'base64', sent } : { data, sent }]
   }
   const json = jsonData(body)
   if (json === undefined) throw new FanwireError('FW_BAD_JSON', 'the body is not valid JSON')

@@ -1,5 +1,8 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { LogUnavailable } from '../../../services/broker/log/log.ts'
+import { folder } from '../../support/folder.ts'
 import { lines, Post, startNode } from './node.ts'
 
 const JSON_TYPE = { 'content-type': 'application/json' }
@@ -176,6 +179,37 @@ t.test('the key and the origin are checked before the body is read', async t => 
   t.equal((await send({})).statusCode, 401)
   t.equal((await send({ authorization: 'Bearer secret', origin: 'https://evil.example' })).statusCode, 403)
   t.equal((await send({ authorization: 'Bearer secret' })).statusCode, 201)
+})
+
+t.test("a rule's maxBody counts what was sent", async t => {
+  const rulesFile = join(folder(t), 'rules.json')
+  writeFileSync(rulesFile, '{"default":{"subscribe":"anyone","publish":"anyone","maxBody":"64KiB"}}')
+  const node = await startNode(t, { rulesFile })
+  const most = 65_536
+  for (const type of ['application/octet-stream', 'text/plain']) {
+    for (const [length, status] of [
+      [50_000, 201],
+      [most, 201],
+      [most + 1, 413],
+    ] as const) {
+      const answer = await node.app.inject({
+        method: 'POST',
+        url: URL,
+        headers: { 'content-type': type },
+        payload: '\n'.repeat(length),
+      })
+      t.equal(answer.statusCode, status, `${type} ${length}`)
+    }
+  }
+  const entry = (length: number) =>
+    JSON.stringify({ channel: 'a', data: Buffer.alloc(length).toString('base64'), encoding: 'base64' })
+  const bulk = await node.app.inject({
+    method: 'POST',
+    url: '/v1/events',
+    headers: JSON_TYPE,
+    payload: `{"events":[${entry(most)},${entry(most + 1)}]}`,
+  })
+  t.match(bulk.json().results, [{ id: String }, { error: { code: 'FW_TOO_LARGE' } }])
 })
 
 t.test('a body in many pieces is accepted over a real connection', async t => {

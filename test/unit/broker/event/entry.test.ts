@@ -180,7 +180,7 @@ t.test('a valid entry is parsed', async t => {
   t.strictSame(parse('{"channel":"a","data":"AP\\u002b\\/","encoding":"base64"}'), {
     channels: ['a'],
     several: false,
-    draft: { data: '"AP+/"', encoding: 'base64' },
+    draft: { data: '"AP+/"', encoding: 'base64', sent: 3 },
   })
   const most = Buffer.alloc(LIMITS.maxBody).toString('base64')
   t.equal(parse(`{"channel":"a","data":"${most}","encoding":"base64"}`).draft.data.length, most.length + 2)
