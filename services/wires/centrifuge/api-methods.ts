@@ -3,7 +3,7 @@
 import { setImmediate } from 'node:timers/promises'
 import type { FastifyRequest } from 'fastify'
 import { type Draft, jsonData } from '../../broker/event/event.ts'
-import { readersIn } from '../../broker/control/questions.ts'
+import { type Answers, readersIn } from '../../broker/control/questions.ts'
 import { elements, memberOf, members } from '../../broker/event/json-spans.ts'
 import { checkedChannel, checkedIdempotencyKey } from '../../broker/event/names.ts'
 import { tagsOf } from '../../broker/event/tags.ts'
@@ -31,8 +31,8 @@ type Run = (call: Call) => Promise<Reply>
 
 /** The maximum calls of a batch. */
 const MOST_CALLS = 1000
-/** The maximum channels of one answer. */
-const MOST_CHANNELS = 1000
+/** The channels of one question to the nodes. */
+const PAGE = 1000
 
 const API_METHODS: ReadonlyMap<string, Run> = new Map<string, Run>([
   ['publish', publish],
@@ -157,9 +157,20 @@ function userOf({ user }: Request): string {
   throw badRequest('user must be the name of a user')
 }
 
+/** Raises FW_NOT_SUPPORTED if one of these parameters is set. */
+function refuse(params: Request, ...names: readonly string[]): void {
+  for (const name of names) {
+    const value = params[name]
+    const isUnset = value === undefined || value === null || value === ''
+    if (!isUnset && !(Array.isArray(value) && value.length === 0))
+      throw notSupported(`the parameter ${name} is not supported`)
+  }
+}
+
 async function unsubscribe({ context, request, params }: Call): Promise<Reply> {
   const user = userOf(params)
   const channel = checkedChannel(params.channel)
+  refuse(params, 'client', 'session')
   context.access.require(request.identity, 'admin', channel)
   await sendToAll(request, 'unsubscribe', { user, channel })
   return {}
@@ -167,6 +178,7 @@ async function unsubscribe({ context, request, params }: Call): Promise<Reply> {
 
 async function disconnect({ context, request, params }: Call): Promise<Reply> {
   const user = userOf(params)
+  refuse(params, 'session', 'whitelist', 'disconnect')
   context.access.require(request.identity, 'admin')
   const { client } = params
   await sendToAll(
@@ -191,9 +203,20 @@ async function channels({ context, request, params }: Call): Promise<Reply> {
   const match = pattern === '' ? '*' : pattern
   const fault = patternFault(match)
   if (fault !== undefined) throw badRequest(`the pattern ${quote(match)} ${fault}`)
-  const { entries } = await context.questions.ask('channels', { match }, { limit: MOST_CHANNELS })
-  const counted = entries.map(entry => [entry.key, { num_clients: readersIn([entry]) }])
-  return { channels: Object.fromEntries(counted) }
+  const found: [string, object][] = []
+  for (let after: string | undefined = ''; after !== undefined;) {
+    const page: Answers<'channels'> = await context.questions.ask(
+      'channels',
+      { match },
+      { limit: PAGE, after },
+    )
+    for (const entry of page.entries) {
+      const count = readersIn([entry])
+      if (count > 0 && !entry.key.startsWith('fanwire:')) found.push([entry.key, { num_clients: count }])
+    }
+    after = page.next
+  }
+  return { channels: Object.fromEntries(found) }
 }
 
 async function info({ context, request }: Call): Promise<Reply> {

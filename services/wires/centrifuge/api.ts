@@ -16,12 +16,15 @@ const BODY_ROOM = 64 * 1024
 const APIKEY = /^apikey +(\S+) *$/i
 
 export async function apiRoutes(app: FastifyInstance): Promise<void> {
-  const { access, config } = app.fanwire
+  const { access, config, limits } = app.fanwire
   takeBodies(app)
   app.addHook('onRequest', async request => {
     requirePublishOrigin(request)
     const key = keyOf(request)
-    if (key !== undefined) request.identity = (await access.bearer(key)).identity
+    if (key !== undefined) {
+      request.identity = (await access.bearer(key)).identity
+      limits.request({ identity: request.identity })
+    }
     if (request.identity.kind !== 'key' && access.rules.open === undefined)
       throw new FanwireError('FW_UNAUTHORIZED', 'the server API needs an API key in X-API-Key')
   })

@@ -10,6 +10,7 @@ import { io } from 'socket.io-client'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { type Node, type Settings, startMemoryNode } from '../../contract/node.ts'
+import { ClosedWorld } from '../../support/closed-node.ts'
 import { until } from '../../support/until.ts'
 import { Gate } from '../broker/fanout/scripted-log.ts'
 import { jwks, signToken, testKey, userClaims } from '../../support/tokens.ts'
@@ -110,6 +111,19 @@ t.test('without a limit nothing is counted or stored', async t => {
   const { limits } = node.app.fanwire
   t.equal(limits.size, 0)
   t.equal(limits.holds.take({ address: 'a' }), undefined)
+})
+
+t.test("requests per key: Centrifugo's server API counts the key of X-API-Key", async t => {
+  const world = new ClosedWorld()
+  const node = await start(t, { ...world.settings, KEY_REQUESTS: '1/h:1' })
+  const call = () =>
+    ask(node, '/api/publish', {
+      method: 'POST',
+      headers: { 'x-api-key': world.keys.all.key },
+      body: '{"channel":"room:1","data":1}',
+    })
+  t.match([(await call()).status, (await call()).status], [200, 429])
+  limitedBy(t, node, { 'requests key': 1 })
 })
 
 t.test('requests per address: 429 with Retry-After; health and other addresses are answered', async t => {
