@@ -20,8 +20,9 @@ export function connectionOf(request: FastifyRequest): object | undefined {
 }
 
 /** Whether the body of an HTTP/1 request is still arriving: closing now would reset the connection of a busy client. */
-export function isSending({ raw, headers }: FastifyRequest): boolean {
-  if (raw.complete || raw.httpVersionMajor === 2) return false
+export function isSending(request: FastifyRequest): boolean {
+  const { raw, headers } = request
+  if (raw.complete || isHttp2(request)) return false
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
 }
 

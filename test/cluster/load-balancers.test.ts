@@ -443,12 +443,18 @@ t.test('H1, H3: when no node is ready, SSE clients receive a retry hint, all oth
     // In the first round, a balancer may learn of the failure from the request; in the second, it knows.
     for (let round = 0; round < 2; round++) {
       const origin = 'https://app.example.com'
-      const sse = await fetch(`${url}/v1/sse?channel=a`, { headers: { origin } })
-      t.equal(sse.status, 200, `${kind}: an EventSource gives up on any other status`)
-      t.equal(sse.headers.get('content-type'), 'text/event-stream')
-      t.equal(sse.headers.get('access-control-allow-origin'), origin, 'pages of other origins too')
-      t.match(await brokenOff(sse), /^retry: [1-4]\d{3}\n: FW_NOT_READY: .*\n$/, 'no event, and no id')
+      for (const path of ['/v1/sse?channel=a', '/.well-known/mercure?topic=a']) {
+        const sse = await fetch(`${url}${path}`, { headers: { origin } })
+        t.equal(sse.status, 200, `${kind}: an EventSource gives up on any other status`)
+        t.equal(sse.headers.get('content-type'), 'text/event-stream')
+        t.equal(sse.headers.get('access-control-allow-origin'), origin, 'pages of other origins too')
+        t.match(await brokenOff(sse), /^retry: [1-4]\d{3}\n: FW_NOT_READY: .*\n$/, 'no event, and no id')
+      }
+      const update = await fetch(`${url}/.well-known/mercure`, { method: 'POST', body: 'topic=a&data=1' })
+      t.equal(update.status, 503)
+      t.match(await update.json(), { error: { code: 'FW_NOT_READY', message: String } })
       for (const path of [
+        '/v1/channels/a/events',
         '/v1/poll?channel=a',
         '/v1/long-poll?channel=a',
         '/v1/stream?channel=a',
