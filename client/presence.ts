@@ -87,7 +87,7 @@ export class Presence extends Emitter<PresenceEvents> {
       if (this.#closed) return
       this.#signedOut = error instanceof Unauthorized
       this.emit('error', error as Error)
-      if (error instanceof Unauthorized) return
+      if (this.#signedOut) return
       const hint = error instanceof FanwireError ? error.retry : 0
       const delay = backoff(this.#failures++, hint ?? 0, this.#env.timing)
       setTimeout(() => !this.#closed && this.#load(), delay)

@@ -91,6 +91,24 @@ export function readersIn(entries: Answers<'channels'>['entries']): number {
   return entries.flatMap(({ items }) => items).reduce((sum, { item }) => sum + item.readers, 0)
 }
 
+/** The channels of one question to the nodes. */
+const PAGE = 1000
+
+/** The channels that clients read, with the number of readers, on all nodes together. Raises LogUnavailable. */
+export async function* channelsRead(
+  questions: Pick<Questions, 'ask'>,
+  match = '*',
+): AsyncGenerator<[channel: string, readers: number], void, undefined> {
+  for (let after: string | undefined = ''; after !== undefined;) {
+    const page: Answers<'channels'> = await questions.ask('channels', { match }, { limit: PAGE, after })
+    for (const entry of page.entries) {
+      const readers = readersIn([entry])
+      if (readers > 0 && !entry.key.startsWith('fanwire:')) yield [entry.key, readers]
+    }
+    after = page.next
+  }
+}
+
 export interface QuestionsOptions {
   readonly log: ChannelLog
   readonly logger: Logger

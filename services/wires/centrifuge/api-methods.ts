@@ -3,7 +3,7 @@
 import { setImmediate } from 'node:timers/promises'
 import type { FastifyRequest } from 'fastify'
 import { type Draft, jsonData } from '../../broker/event/event.ts'
-import { type Answers, readersIn } from '../../broker/control/questions.ts'
+import { channelsRead } from '../../broker/control/questions.ts'
 import { elements, memberOf, members } from '../../broker/event/json-spans.ts'
 import { checkedChannel, checkedIdempotencyKey } from '../../broker/event/names.ts'
 import { tagsOf } from '../../broker/event/tags.ts'
@@ -31,8 +31,6 @@ type Run = (call: Call) => Promise<Reply>
 
 /** The maximum calls of a batch. */
 const MOST_CALLS = 1000
-/** The channels of one question to the nodes. */
-const PAGE = 1000
 
 const API_METHODS: ReadonlyMap<string, Run> = new Map<string, Run>([
   ['publish', publish],
@@ -204,18 +202,8 @@ async function channels({ context, request, params }: Call): Promise<Reply> {
   const fault = patternFault(match)
   if (fault !== undefined) throw badRequest(`the pattern ${quote(match)} ${fault}`)
   const found: [string, object][] = []
-  for (let after: string | undefined = ''; after !== undefined;) {
-    const page: Answers<'channels'> = await context.questions.ask(
-      'channels',
-      { match },
-      { limit: PAGE, after },
-    )
-    for (const entry of page.entries) {
-      const count = readersIn([entry])
-      if (count > 0 && !entry.key.startsWith('fanwire:')) found.push([entry.key, { num_clients: count }])
-    }
-    after = page.next
-  }
+  for await (const [channel, readers] of channelsRead(context.questions, match))
+    found.push([channel, { num_clients: readers }])
   return { channels: Object.fromEntries(found) }
 }
 

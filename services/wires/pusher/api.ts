@@ -4,7 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { withoutMark } from '../../broker/event/json-spans.ts'
 import { isObject, parseJson } from '../../broker/event/json-values.ts'
 import type { App } from '../../broker/access/apps.ts'
-import { type Answers, readersIn } from '../../broker/control/questions.ts'
+import { channelsRead, readersIn } from '../../broker/control/questions.ts'
 import { checkedChannel } from '../../broker/event/names.ts'
 import { FanwireError } from '../../errors.ts'
 import { addressOf } from '../../http/address.ts'
@@ -24,7 +24,6 @@ const MOST_EVENTS = 10
 const EVENT_ROOM_BYTES = 64 * 1024
 /** The maximum members of one answer. */
 const MOST_USERS = 10_000
-const PAGE = 1000
 
 const TEXT = (description: string) => Type.String({ description })
 const APP = { id: TEXT("the app's id") }
@@ -200,20 +199,10 @@ class Calls {
     const { filter_by_prefix: prefix = '', info = '' } = query as Record<string, string>
     const { questions } = this.#context
     const found: [string, object][] = []
-    for (let after: string | undefined = ''; after !== undefined;) {
-      const page: Answers<'channels'> = await questions.ask(
-        'channels',
-        { match: '*' },
-        { limit: PAGE, after },
-      )
-      for (const entry of page.entries) {
-        const { key } = entry
-        const count = readersIn([entry])
-        if (count === 0 || !key.startsWith(prefix) || key.startsWith('fanwire:') || isOfUser(key)) continue
-        const users = info.includes('user_count') ? await this.#userCount(key) : {}
-        found.push([key, { occupied: true, subscription_count: count, ...users }])
-      }
-      after = page.next
+    for await (const [channel, count] of channelsRead(questions)) {
+      if (!channel.startsWith(prefix) || isOfUser(channel)) continue
+      const users = info.includes('user_count') ? await this.#userCount(channel) : {}
+      found.push([channel, { occupied: true, subscription_count: count, ...users }])
     }
     return { channels: Object.fromEntries(found) }
   }

@@ -71,29 +71,28 @@ t.test('results arrive during the upload, each as soon as it is known', async t 
   t.equal((await results.next()).done, true)
 })
 
-t.test('a client that waits for the result of a bad first line gets it', async t => {
-  const node = await startNode(t)
-  const post = new Post(await node.listen(), URL, HEADERS)
-  await post.write('oops\n')
-  const answer = await post.answer
-  t.equal(answer.statusCode, 200)
-  const results = answer.setEncoding('utf8').iterator()
-  t.match(JSON.parse((await results.next()).value), { index: 0 })
-  post.request.end(line('a', 1))
-  t.match(JSON.parse((await results.next()).value), { channel: 'a' })
-})
+const FAILING_FIRST = [
+  ['a bad first line', 'oops\n', { index: 0 }],
+  [
+    'a first line whose condition failed',
+    '{"channel":"a","data":1,"ifHead":"x-1"}\n',
+    { index: 0, error: { code: 'FW_HEAD_MOVED' } },
+  ],
+] as const
 
-t.test('a client that waits for the result of a first line whose condition failed gets it', async t => {
-  const node = await startNode(t)
-  const post = new Post(await node.listen(), URL, HEADERS)
-  await post.write('{"channel":"a","data":1,"ifHead":"x-1"}\n')
-  const answer = await post.answer
-  t.equal(answer.statusCode, 200)
-  const results = answer.setEncoding('utf8').iterator()
-  t.match(JSON.parse((await results.next()).value), { index: 0, error: { code: 'FW_HEAD_MOVED' } })
-  post.request.end(line('a', 1))
-  t.match(JSON.parse((await results.next()).value), { channel: 'a' })
-})
+for (const [what, first, result] of FAILING_FIRST) {
+  t.test(`a client that waits for the result of ${what} gets it`, async t => {
+    const node = await startNode(t)
+    const post = new Post(await node.listen(), URL, HEADERS)
+    await post.write(first)
+    const answer = await post.answer
+    t.equal(answer.statusCode, 200)
+    const results = answer.setEncoding('utf8').iterator()
+    t.match(JSON.parse((await results.next()).value), result)
+    post.request.end(line('a', 1))
+    t.match(JSON.parse((await results.next()).value), { channel: 'a' })
+  })
+}
 
 t.test('503 when the log failed before any append, even for a client that is still sending', async t => {
   const node = await startNode(t)
