@@ -3,6 +3,7 @@
 import { Http2ServerRequest } from 'node:http2'
 import type { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { PatienceTimer } from '../broker/patience.ts'
 import { FanwireError } from '../errors.ts'
 import { ByteAccumulator } from './byte-accumulator.ts'
 
@@ -72,8 +73,8 @@ export class RequestBody {
   /** The whole body. Raises FW_TOO_LARGE with `tooLarge` beyond `limit` bytes, FW_REQUEST_TIMEOUT, FW_BAD_REQUEST. */
   async whole(limit: number, tooLarge: string, times: BodyTimes): Promise<Buffer> {
     const late = () => this.#fail(new FanwireError('FW_REQUEST_TIMEOUT', 'the body did not arrive in time'))
-    const idle = setTimeout(late, times.idle)
-    const total = setTimeout(late, times.total)
+    const idle = new PatienceTimer(times.idle, late)
+    const total = new PatienceTimer(times.total, late)
     try {
       const bytes = new ByteAccumulator()
       for (let chunk = await this.next(); chunk !== undefined; chunk = await this.next()) {
@@ -83,8 +84,8 @@ export class RequestBody {
       }
       return bytes.take()
     } finally {
-      clearTimeout(idle)
-      clearTimeout(total)
+      idle.clear()
+      total.clear()
     }
   }
 

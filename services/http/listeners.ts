@@ -21,6 +21,7 @@ import { Certificate } from './certificate.ts'
 import { MAX_HEADERS_BYTES } from './errors.ts'
 import { http2StreamOf, isHttp2 } from './exchange.ts'
 import { Quota } from '../broker/limits/buckets.ts'
+import { AwakeClock } from '../broker/patience.ts'
 import { repeat, visitInSlices } from '../broker/slices.ts'
 import { NO_PROXY } from './node/unrouted.ts'
 import { PIECE_BYTES, Pieces } from './pieces.ts'
@@ -60,7 +61,7 @@ const HANDSHAKE_MS = 10_000
 
 /** A connection or response that is checked regularly. */
 interface Checked {
-  /** Cuts a client that has read nothing for `stall` ms. `now` is in ms since 1970. */
+  /** Cuts a client that has read nothing for `stall` ms. `now` is that of an AwakeClock. */
   check(now: number, stall: number): void
 }
 
@@ -93,6 +94,7 @@ export class Protocols {
   /** HTTP/2 sessions that are open. */
   readonly #sessions = new Map<ServerHttp2Session, Socket>()
   readonly #checks: NodeJS.Timeout
+  readonly #clock: AwakeClock
   readonly #begun = new Quota(SESSIONS)
   readonly #resets = new Quota(RESETS)
   readonly #refused: () => void
@@ -130,6 +132,7 @@ export class Protocols {
         .writeHead(error.statusCode, { ...headers, 'content-type': 'application/json; charset=utf-8' })
         .end(body)
     })
+    this.#clock = new AwakeClock(stall / 2)
     this.#checks = repeat(() => this.#check(stall), stall / 4)
   }
 
@@ -213,7 +216,9 @@ export class Protocols {
 
   /** In slices: there may be many connections. */
   async #check(stall: number): Promise<void> {
-    await visitInSlices(this.checked, each => each.check(Date.now(), stall))
+    this.#clock.tick()
+    const { now } = this.#clock
+    await visitInSlices(this.checked, each => each.check(now, stall))
   }
 
   #announce(connection: object): void {

@@ -13,7 +13,7 @@ export class Pieces extends Readable {
   readonly #stream: ServerHttp2Stream
   /** How many bytes were taken. */
   #taken = 0
-  /** How many had been at the last check at which there were more, and when that was, ms since 1970. */
+  /** How many had been at the last check at which there were more, and the time of that check. */
   #before = -1
   #progressAt = 0
 

@@ -41,9 +41,9 @@ export class Session {
   readonly #turns: Turns<Incoming>
   /** Bytes of the PINGs that the node sent to check that the session still writes. */
   #pinged = 0
-  /** The bytes that the kernel had accepted when they last grew, and when that was, ms since 1970. */
-  #accepted = 0
-  #grew = Date.now()
+  /** The bytes that the kernel had accepted when they last grew, and the time of that check. */
+  #accepted = -1
+  #grew = 0
   /** Whether a stream was cut and nothing was sent since. */
   #cut = false
 
@@ -70,8 +70,8 @@ export class Session {
 
   /**
    * Destroys the socket if a stream is open and nothing was sent for `stall` ms. After a malformed frame, a session silently
-   * stops writing, and does not notice that its client leaves. So a PING is sent on quiet sessions. `now` is in ms since
-   * 1970.
+   * stops writing, and does not notice that its client leaves. So a PING is sent on quiet sessions. `now`: see
+   * AwakeClock; between two calls it grows by at most half of `stall`, so that the PING comes first.
    */
   check(now: number, stall: number): void {
     const accepted = acceptedBytes(this.#socket)

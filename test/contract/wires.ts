@@ -609,7 +609,7 @@ export function at(id: string | undefined, offset: number): string {
 }
 
 /** Data of this many bytes that cannot be compressed much. */
-function noise(bytes: number): string {
+export function noise(bytes: number): string {
   return `"${randomBytes(bytes)
     .toString('base64')
     .slice(0, bytes - 2)}"`

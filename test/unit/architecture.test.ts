@@ -190,7 +190,7 @@ t.test('inside the broker imports only point down', async t => {
     against(({ path }, { of }) => {
       const [from, to] = [roomOf(path), roomOf(of)]
       if (partOf(path) !== 'broker' || partOf(of) !== 'broker' || from === to) return true
-      return ['logger.ts', 'slices.ts'].includes(to) || (BELOW[from] ?? []).includes(to)
+      return ['logger.ts', 'slices.ts', 'patience.ts'].includes(to) || (BELOW[from] ?? []).includes(to)
     }),
     [],
   )

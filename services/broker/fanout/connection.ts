@@ -55,6 +55,8 @@ export interface ConnectionRegistry {
   slowOf(channel: string): 'catch-up' | 'newest' | 'close' | undefined
   readonly flushLoop: FlushLoop
   readonly wires: WireStats
+  /** The time, ms, by which clients are judged. */
+  readonly clock: { readonly now: number }
   opened(connection: Connection): void
   /** Called when a connection's socket is full. */
   blocked(connection: Connection): void
@@ -94,13 +96,13 @@ export class Connection implements ReplayOwner, CatchesUp {
   readonly #registry: ConnectionRegistry
   readonly #outlet: Outlet
   readonly #counters: WireCounters
-  /** Since when the socket is full, ms since 1970; 0 while it has room. */
+  /** Since when the socket is full, by the registry's clock; 0 while it has room. */
   #blockedSince = 0
   /** The queued bytes when the socket was last checked for progress. */
   #queuedBefore = 0
-  /** Since when the client has been behind, ms since 1970. */
+  /** Since when the client has been behind, by the registry's clock. */
   #behindSince = 0
-  /** When the last message was queued, or the client closed before that, ms since 1970. */
+  /** When the last message was queued, or the client closed before that, by the registry's clock. */
   #endedAt = 0
   /** Whether it ends once all its channels have ended. */
   endsWithChannels = false
@@ -109,7 +111,7 @@ export class Connection implements ReplayOwner, CatchesUp {
   #selects = false
   /** The number of reads from the log in flight, including those for readers that have left. */
   #fetching = 0
-  /** Since when the client owes an answer to a heartbeat, ms since 1970; 0 if all are answered. */
+  /** Since when the client owes an answer to a heartbeat, by the registry's clock; 0 if all are answered. */
   #unansweredSince = 0
 
   constructor(registry: ConnectionRegistry, framing: Framing, outlet: Outlet) {
@@ -283,7 +285,7 @@ export class Connection implements ReplayOwner, CatchesUp {
   }
 
   #waitForRoom(queued: number): void {
-    this.#blockedSince = this.#behindSince = Date.now()
+    this.#blockedSince = this.#behindSince = this.#registry.clock.now
     this.#queuedBefore = queued
     this.#registry.blocked(this)
     // 'drain' is not emitted for a small write that did not fit, but an empty write after it calls back.
@@ -294,7 +296,7 @@ export class Connection implements ReplayOwner, CatchesUp {
     this.#registry.unblocked(this)
     this.#blockedSince = 0
     // The client may receive the heartbeat only now, after the data that filled the socket.
-    if (this.#unansweredSince !== 0) this.#unansweredSince = Date.now()
+    if (this.#unansweredSince !== 0) this.#unansweredSince = this.#registry.clock.now
     if (this.#endedAt !== 0 || !this.#outlet.open) return
     this.#outlet.room?.()
     for (const reader of this.readers) {
@@ -458,7 +460,9 @@ export class Connection implements ReplayOwner, CatchesUp {
     if (this.#blockedSince !== 0 || this.#endedAt !== 0) return
     if (this.#selects) for (const reader of this.readers) this.#reportPosition(reader)
     if (this.framing.heartbeat.length === 0) return
-    if (this.framing.answered && this.#unansweredSince === 0) this.#unansweredSince = Date.now()
+    if (this.framing.answered && this.#unansweredSince === 0) {
+      this.#unansweredSince = this.#registry.clock.now
+    }
     this.write(this.framing.heartbeat)
   }
 
@@ -503,7 +507,7 @@ export class Connection implements ReplayOwner, CatchesUp {
     this.catchUp()
     this.uncork()
     if (this.#outlet.open) this.#outlet.end(reason)
-    this.#endedAt = Date.now()
+    this.#endedAt = this.#registry.clock.now
     this.#registry.ending(this)
   }
 
@@ -518,7 +522,7 @@ export class Connection implements ReplayOwner, CatchesUp {
 
   /** Called when the client is gone. */
   closed(): void {
-    if (this.#endedAt === 0) this.#endedAt = Date.now()
+    if (this.#endedAt === 0) this.#endedAt = this.#registry.clock.now
     for (const reader of this.readers.splice(0)) {
       reader.leave()
       this.watcher?.left(reader.channel.name)

@@ -2,6 +2,7 @@
 // maximum age, and the graceful shutdown of all of them.
 
 import { jitter } from '../../backoff.ts'
+import { AwakeClock } from '../patience.ts'
 import { repeat, visitInSlices } from '../slices.ts'
 import type { Connection, ConnectionRegistry, SendNow } from './connection.ts'
 import type { FlushLoop } from './flush-loop.ts'
@@ -55,6 +56,7 @@ export class Connections implements ConnectionRegistry {
   readonly flushLoop: FlushLoop
   readonly sendNow: SendNow | undefined
   readonly wires = new WireStats()
+  readonly clock: AwakeClock
   /** Requests that wait for news. They end together with the connections. */
   readonly held = new Set<HeldRequest>()
   /** Connections whose socket is full. */
@@ -71,16 +73,13 @@ export class Connections implements ConnectionRegistry {
     this.flushLoop = flushLoop
     this.sendNow = times.sendNow
     this.#times = times
+    this.clock = new AwakeClock(2 * this.#sweepMs)
     const spokes = Math.max(1, Math.min(MOST_SPOKES, Math.floor(times.heartbeat / MIN_TURN_MS)))
     this.#wheel = Array.from({ length: spokes }, () => new Set())
   }
 
   start(): void {
-    const { stall } = this.#times
-    this.#timers = [
-      repeat(() => this.#turnWheel(), this.#turnMs),
-      repeat(() => this.#sweep(), Math.min(1000, stall / 4)),
-    ]
+    this.#timers = [repeat(() => this.#turnWheel(), this.#turnMs), repeat(() => this.#sweep(), this.#sweepMs)]
   }
 
   close(): void {
@@ -146,15 +145,20 @@ export class Connections implements ConnectionRegistry {
     // One turn more: a slice of that turn may have been late.
     const turnsAgo = Math.min(spokes - 1, Math.ceil(heartbeatAnswer / this.#turnMs) + 1)
     await visitInSlices(this.#wheel[(this.#spoke + spokes - turnsAgo) % spokes] ?? [], connection => {
-      connection.cutIfSilent(Date.now(), heartbeatAnswer)
+      connection.cutIfSilent(this.clock.now, heartbeatAnswer)
     })
+  }
+
+  get #sweepMs(): number {
+    return Math.min(1000, this.#times.stall / 4)
   }
 
   /** In slices: after an outage these may be all connections. */
   async #sweep(): Promise<void> {
     const { stall } = this.#times
-    await visitInSlices(this.full, connection => connection.endIfStalled(Date.now(), stall))
-    await visitInSlices(this.leaving, connection => connection.cutIfOverdue(Date.now(), CUT_AFTER_MS))
+    this.clock.tick()
+    await visitInSlices(this.full, connection => connection.endIfStalled(this.clock.now, stall))
+    await visitInSlices(this.leaving, connection => connection.cutIfOverdue(this.clock.now, CUT_AFTER_MS))
   }
 
   // The end -----------------------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ class Pipeline {
   /** How long a paused connection may wait for a response, ms. */
   readonly #patience: number
   #timer: NodeJS.Timeout | undefined
-  /** The bytes that the client has sent and accepted, while it has more to read, and since when, ms since 1970. */
+  /** The bytes that the client has sent and accepted, while it has more to read, and the time of the check since when. */
   #progress: number | undefined
   #progressAt = 0
   #over = false

@@ -6,6 +6,7 @@ import type { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { FanwireError } from '../../errors.ts'
 import { LAPSED } from '../../broker/access/access.ts'
+import { PatienceTimer } from '../../broker/patience.ts'
 import { partyOf } from '../../http/address.ts'
 import { endGently } from '../../http/node/closing.ts'
 import { http2StreamOf } from '../../http/exchange.ts'
@@ -55,7 +56,7 @@ export class Upload {
   readonly #results: Results
   readonly #request: FastifyRequest
   readonly #reply: FastifyReply
-  readonly #stall: NodeJS.Timeout
+  readonly #stall: PatienceTimer
   #quiet: NodeJS.Timeout | undefined
   #reason: Reason | undefined
   /** Whether every line has been taken. */
@@ -76,7 +77,7 @@ export class Upload {
     this.#splitter = new LineSplitter(maxBody + Math.max(AROUND_DATA_BYTES, maxChannels * 256))
     this.#results = new Results(() => this.#stall.refresh())
     this.#entries = new Entries(context, partyOf(request), json => this.#result(json), fault)
-    this.#stall = setTimeout(() => this.#checkStall(), stall).unref()
+    this.#stall = new PatienceTimer(stall, () => this.#checkStall())
     this.decided = new Promise((accept, reject) => {
       this.#accept = accept
       this.#reject = reject
@@ -212,7 +213,7 @@ export class Upload {
 
   /** Called when the response is sent, or the client is gone. */
   #gone(): void {
-    clearTimeout(this.#stall)
+    this.#stall.clear()
     clearTimeout(this.#quiet)
     this.#results.stream.destroy()
     this.stop('FW_RESULTS_UNREAD')

@@ -6,6 +6,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Channel } from '../../broker/fanout/channel.ts'
 import type { CloseReason } from '../../broker/fanout/framing.ts'
 import { LongPoll } from '../../broker/fanout/long-poll.ts'
+import { PatienceTimer } from '../../broker/patience.ts'
 import { FanwireError } from '../../errors.ts'
 import { partyOf } from '../../http/address.ts'
 import { refusalOf } from '../../http/clients.ts'
@@ -259,9 +260,9 @@ async function writePieces(
       const done = () => resolve()
       over.addEventListener('abort', done, { once: true })
       // Also after `over`: what was written would hold the stream.
-      const stalled = setTimeout(() => cutStream(stream), stall)
+      const stalled = new PatienceTimer(stall, () => cutStream(stream))
       raw.write(piece, () => {
-        clearTimeout(stalled)
+        stalled.clear()
         over.removeEventListener('abort', done)
         resolve()
       })

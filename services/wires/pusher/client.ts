@@ -9,6 +9,7 @@ import { checkedChannel, isChannelName, presenceOf } from '../../broker/event/na
 import { parsePosition, printPosition } from '../../broker/event/position.ts'
 import { Bucket } from '../../broker/limits/buckets.ts'
 import type { Lease } from '../../broker/limits/holds.ts'
+import { PatienceTimer } from '../../broker/patience.ts'
 import { FanwireError, quote } from '../../errors.ts'
 import type { Client } from '../../http/clients.ts'
 import type { Context } from '../../http/context.ts'
@@ -51,7 +52,7 @@ export class PusherClient {
   /** The position of the user's channel at sign-in, with which its subscription begins. */
   #signedInAt: string | undefined
   /** Ends the connection of a client that has not signed in. */
-  readonly #signin: NodeJS.Timeout | undefined
+  readonly #signin: PatienceTimer | undefined
 
   constructor(parts: PusherClientParts) {
     const { app, connection, context, outlet } = parts
@@ -68,7 +69,7 @@ export class PusherClient {
     connection.write(message('pusher:connection_established', JSON.stringify(established)))
     if (app.signinWithin === undefined) return
     const late = () => outlet.refuse(connection, CODES.unauthorized, 'not signed in in time')
-    this.#signin = setTimeout(late, app.signinWithin).unref()
+    this.#signin = new PatienceTimer(app.signinWithin, late)
   }
 
   get app(): App {
@@ -83,7 +84,7 @@ export class PusherClient {
 
   /** Called when the client is gone. */
   close(): void {
-    clearTimeout(this.#signin)
+    this.#signin?.clear()
     this.#commands.close()
     this.#members.close()
   }
@@ -148,7 +149,7 @@ export class PusherClient {
     if (kind.presence) rights.push('presence')
     if (app.clientEvents && kind.clientEvents) rights.push('publish')
     this.#grant(channel, rights)
-    clearTimeout(this.#signin)
+    this.#signin?.clear()
     return self
   }
 
@@ -248,7 +249,7 @@ export class PusherClient {
     this.#self = self
     const channel = channelOf(user)
     this.#grant(channel, ['subscribe', 'history'])
-    clearTimeout(this.#signin)
+    this.#signin?.clear()
     if (!this.#reads(channel)) this.#signedInAt ??= await this.#headOf(channel)
     this.#commands.write(message('pusher:signin_success', JSON.stringify({ user_data: withTextId(said) })))
   }
