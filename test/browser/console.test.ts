@@ -93,8 +93,8 @@ async function inBrowser(browser: Browser): Promise<void> {
           await page.setViewportSize({ width, height: 900 })
           const what = `${view}, ${colorScheme}, ${width} px`
           // Plots are redrawn only after the browser has notified them of the new width.
-          const fits = page.waitForFunction(`document.documentElement.scrollWidth === ${width}`)
-          await t.resolves(fits, `${what}: no scrolling sideways`)
+          const fits = () => page.evaluate(`document.documentElement.scrollWidth === ${width}`)
+          await t.resolves(until('the page fits', fits), `${what}: no scrolling sideways`)
           t.strictSame(await page.evaluate(CUT_OFF), [], `${what}: nothing is cut off`)
           t.strictSame(await page.evaluate(OVERLAPPING), [], `${what}: nothing overlaps`)
         }
@@ -238,7 +238,8 @@ async function inBrowser(browser: Browser): Promise<void> {
 
     await show(page, origin, 'workbench?channel=news')
     await page.goto(`${origin}/console#/workbench?channel=other`)
-    await page.waitForFunction(`document.querySelector('form input').value === 'other'`)
+    const isOther = () => page.evaluate(`document.querySelector('form input').value === 'other'`)
+    await until('the form names the other channel', isOther)
     await page.close()
   })
 
