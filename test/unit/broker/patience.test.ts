@@ -1,7 +1,6 @@
 // Clients are not cut for time in which the node did not run.
 
 import { once } from 'node:events'
-import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { setImmediate } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { AwakeClock, PatienceTimer } from '../../../services/broker/patience.ts'
@@ -9,6 +8,7 @@ import { type Client, WIRES, type Wire } from '../../contract/clients.ts'
 import { http2Wires } from '../../contract/http2.ts'
 import { type Node, startMemoryNode } from '../../contract/node.ts'
 import { fresh, idOf, noise } from '../../contract/wires.ts'
+import { socketPair } from '../../support/socket-pair.ts'
 import { stopClock } from '../../support/stopped-clock.ts'
 import { until } from '../../support/until.ts'
 
@@ -40,28 +40,15 @@ t.test('an awake clock counts a limited time between two ticks', async t => {
   t.equal(passed(1), 1408)
 })
 
-async function pair(t: Test): Promise<readonly [Socket, Socket]> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const near = connect((server.address() as AddressInfo).port, '127.0.0.1')
-  const [far] = (await once(server, 'connection')) as [Socket]
-  t.teardown(() => {
-    near.destroy()
-    far.destroy()
-    server.close()
-  })
-  return [near, far]
-}
-
 t.test('a patience timer that is late handles first what has arrived', async t => {
-  const [near, far] = await pair(t)
+  const { server, client } = await socketPair(t)
   let over = 0
   const timer = new PatienceTimer(20, () => over++)
   t.teardown(() => timer.clear())
-  far.on('data', () => timer.refresh())
-  near.write('1')
+  server.on('data', () => timer.refresh())
+  client.write('1')
   block(60)
-  await once(far, 'data')
+  await once(server, 'data')
   t.equal(over, 0)
   await until('it ends without more data', () => over === 1)
   timer.refresh()

@@ -10,7 +10,7 @@ import { TLSSocket } from 'node:tls'
 import { promisify } from 'node:util'
 import { deflateRawSync } from 'node:zlib'
 import { pino } from 'pino'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
 import { guard } from '../../../services/http/node/guard.ts'
 import { SERVED, whenGone } from '../../../services/http/node/served-socket.ts'
@@ -20,6 +20,7 @@ import { forgetInflater } from '../../../services/http/node/ws-inflater.ts'
 import { hardenReceiver } from '../../../services/http/node/ws-receiver.ts'
 import { TURN } from '../../../services/http/turns.ts'
 import { type Node, startMemoryNode } from '../../contract/node.ts'
+import { socketPair } from '../../support/socket-pair.ts'
 import { until } from '../../support/until.ts'
 import { Raw } from './app.ts'
 import { codeOf, frame, handshake } from '../wires/ws-by-hand.ts'
@@ -330,19 +331,6 @@ t.test('queued-bytes: libuv reports the unwritten bytes of a socket', async t =>
   client.destroy()
 })
 
-/** Both ends of a connection; the client does not read yet. */
-async function pair(t: Test): Promise<{ server: Socket; client: Socket }> {
-  const listener = createServer({ noDelay: true }).listen(0, '127.0.0.1')
-  await once(listener, 'listening')
-  const client = connect((listener.address() as AddressInfo).port, '127.0.0.1')
-  const [[server]] = await Promise.all([once(listener, 'connection'), once(client, 'connect')])
-  t.teardown(() => {
-    for (const socket of [server, client]) socket.destroy()
-    listener.close()
-  })
-  return { server, client }
-}
-
 const sendNow = createSendNow() ?? (() => undefined)
 
 /** Writes until the kernel accepts no more bytes. */
@@ -354,7 +342,7 @@ function fill(socket: Socket): Buffer[] {
 }
 
 t.test('send-now: bytes that the kernel does not accept are sent before later writes', async t => {
-  const { server, client } = await pair(t)
+  const { server, client } = await socketPair(t)
   const sent = fill(server)
   t.equal(server.writableLength, 0)
   server.end('the end')
@@ -364,7 +352,7 @@ t.test('send-now: bytes that the kernel does not accept are sent before later wr
 })
 
 t.test('send-now: a client that disconnects while bytes are pending ends its socket', async t => {
-  const { server, client } = await pair(t)
+  const { server, client } = await socketPair(t)
   fill(server)
   const [[error]] = await Promise.all([once(server, 'error'), client.resetAndDestroy()])
   t.match(error, { code: /^(ECONNRESET|EPIPE)$/ })
@@ -372,7 +360,7 @@ t.test('send-now: a client that disconnects while bytes are pending ends its soc
 })
 
 t.test('send-now: a socket that is destroyed while bytes are pending reports nothing', async t => {
-  const { server } = await pair(t)
+  const { server } = await socketPair(t)
   fill(server)
   server.on('error', error => t.fail(error.message))
   server.destroy()
@@ -381,7 +369,7 @@ t.test('send-now: a socket that is destroyed while bytes are pending reports not
 
 t.test('send-now: declines while the stream has pending bytes, after its end, and over TLS', async t => {
   const bytes = Buffer.from('x')
-  const { server } = await pair(t)
+  const { server } = await socketPair(t)
   t.equal(sendNow(server, bytes), 'sent')
   server.cork()
   server.write('y')

@@ -187,7 +187,7 @@ t.test('a rule closes readers that are behind', async t => {
   slow.stop()
   log.add('a', drafts(1))
   await settled()
-  const later = (ms: number) => slow.connection.endIfStalled(Date.now() + ms, 60_000)
+  const later = (ms: number) => slow.connection.endIfStalled(hub.connections.clock.now + ms, 60_000)
   later(1000)
   t.same(slow.closes, [])
   later(2100)
