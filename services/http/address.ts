@@ -4,6 +4,7 @@ import { BlockList, isIP, isIPv6, type Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import type { Asker } from '../broker/access/asking.ts'
 import type { Identity } from '../broker/access/identity.ts'
+import { ownCopy } from '../broker/event/names.ts'
 import type { Publishing } from '../broker/publisher.ts'
 import type { TrustedProxies } from '../config/kinds.ts'
 import { askerOf } from './asking.ts'
@@ -54,7 +55,8 @@ export class Addresses {
   /** Identifies the client of a request. */
   of({ raw }: Pick<FastifyRequest, 'raw'>): string {
     const { remoteAddress = '' } = raw.socket
-    return ownerOf(this.#trusts === undefined ? remoteAddress : this.#behind(plainOf(remoteAddress), raw))
+    if (this.#trusts === undefined) return ownerOf(remoteAddress)
+    return ownCopy(ownerOf(this.#behind(plainOf(remoteAddress), raw)))
   }
 
   /** Identifies the client of a connection; undefined for a trusted proxy, which has many clients. */

@@ -1,6 +1,7 @@
 // The query parameters of a request: one validator for all routes.
 
 import type { FastifyRequest } from 'fastify'
+import { ownCopy } from '../broker/event/names.ts'
 import type { Static, TObject, TSchema } from './schema.ts'
 import { FanwireError, quote } from '../errors.ts'
 
@@ -37,10 +38,12 @@ export function checkedQuery<S extends TObject>(request: FastifyRequest, schema:
   return checked as Static<S>
 }
 
-/** The parameters whose names have this prefix, by the rest of the name. */
+/** The parameters whose names have this prefix, by the rest of the name. Callers may keep them. */
 export function valuesUnder(values: object, prefix: string): [name: string, value: unknown][] {
   return Object.entries(values).flatMap(([name, value]): [string, unknown][] =>
-    name.startsWith(prefix) ? [[name.slice(prefix.length), value]] : [],
+    name.startsWith(prefix)
+      ? [[ownCopy(name.slice(prefix.length)), typeof value === 'string' ? ownCopy(value) : value]]
+      : [],
   )
 }
 

@@ -11,7 +11,7 @@ import { checkedQuery, valuesUnder } from '../http/query.ts'
 import { Type } from '../http/schema.ts'
 import type { Draft } from '../broker/event/event.ts'
 import { ifHeadOf } from '../broker/event/if-head.ts'
-import { checkedChannel, checkedIdempotencyKey, checkedType } from '../broker/event/names.ts'
+import { checkedChannel, checkedIdempotencyKey, checkedType, ownCopy } from '../broker/event/names.ts'
 import { printReceipt } from '../broker/event/receipt.ts'
 import { checkedTags } from '../broker/event/tags.ts'
 import { BODY, JSON_TYPE, READERS, SEND } from './one.ts'
@@ -89,7 +89,7 @@ function drafts(request: FastifyRequest, body: Buffer): { end: Draft; last: Draf
   const last: Draft = {
     ...read(body),
     ...condition,
-    ...(type === undefined ? {} : { type: checkedType(type) }),
+    ...(type === undefined ? {} : { type: ownCopy(checkedType(type)) }),
     ...(tags === undefined ? {} : { tags }),
     ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
   }

@@ -7,7 +7,7 @@ import { requirePublishOrigin } from '../http/auth.ts'
 import { Type } from '../http/schema.ts'
 import { CHANNEL, operation, PASSED, RECEIPT, text, word } from '../http/operation.ts'
 import { checkedQuery, valuesUnder } from '../http/query.ts'
-import { checkedChannel, checkedIdempotencyKey, checkedType } from '../broker/event/names.ts'
+import { checkedChannel, checkedIdempotencyKey, checkedType, ownCopy } from '../broker/event/names.ts'
 import { checkedTags } from '../broker/event/tags.ts'
 import { ifHeadOf } from '../broker/event/if-head.ts'
 import { binaryData, type Draft, jsonData, textData } from '../broker/event/event.ts'
@@ -97,7 +97,7 @@ function checkedFields(request: FastifyRequest): Omit<Draft, 'data' | 'encoding'
   const { 'idempotency-key': key, 'if-match': ifMatch, 'if-none-match': ifNoneMatch } = request.headers
   const ifHead = ifHeadOf(ifMatch, ifNoneMatch)
   return {
-    ...(type === undefined ? {} : { type: checkedType(type) }),
+    ...(type === undefined ? {} : { type: ownCopy(checkedType(type)) }),
     ...(tags === undefined ? {} : { tags }),
     ...(key === undefined ? {} : { idempotencyKey: checkedIdempotencyKey(key as string) }),
     ...(ifHead === undefined ? {} : { ifHead }),

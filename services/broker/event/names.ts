@@ -55,6 +55,17 @@ const CHANNEL_RULE =
   'fanwire:, and without a segment . or .. between slashes'
 const TYPE_RULE = '1 to 64 of A-Z a-z 0-9 _ . : ~ @ -, not gap, error, open, close, end or fanwire:…'
 
+/** V8 copies a shorter text anyway; a longer one that was cut out of another text keeps that whole text in memory. */
+const SHORTEST_SLICE = 13
+
+/**
+ * A text for memory that outlives a request. Names come from URLs and headers of up to 16 KB, all of which a mere slice
+ * would keep.
+ */
+export function ownCopy(text: string): string {
+  return text.length < SHORTEST_SLICE ? text : Buffer.from(text).toString()
+}
+
 /** `name`, if it is a channel name. Raises FW_BAD_CHANNEL. */
 export function checkedChannel(name: unknown): string {
   if (!isChannelName(name)) throw new FanwireError('FW_BAD_CHANNEL', `a channel name is ${CHANNEL_RULE}`)

@@ -506,9 +506,10 @@ export class Connection implements ReplayOwner, CatchesUp {
     // Events of this slice go first.
     this.catchUp()
     this.uncork()
+    // First, since an outlet may close at once.
+    this.#registry.ending(this)
     if (this.#outlet.open) this.#outlet.end(reason)
     this.#endedAt = this.#registry.clock.now
-    this.#registry.ending(this)
   }
 
   /** Cuts a connection that ended `ms` ago. */

@@ -4,6 +4,7 @@
 import { isPosition, type Position, type Start } from '../event/position.ts'
 import { Allowance } from '../log/allowance.ts'
 import type { ChannelLog, Page, PageLimit } from '../log/log.ts'
+import { ownCopy } from '../event/names.ts'
 import { dropOldest } from '../event/newest.ts'
 
 /** A channel from which pages can be read. */
@@ -61,7 +62,7 @@ export class Glanced {
     const before = this.#at.get(name)
     this.#at.delete(name)
     if (before !== undefined && now - before <= this.#within && this.#followed.take()) return true
-    this.#at.set(name, now)
+    this.#at.set(ownCopy(name), now)
     dropOldest(this.#at, REMEMBERED)
     return false
   }

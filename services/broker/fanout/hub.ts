@@ -1,6 +1,7 @@
 // The channels that a node follows, by name, and what they and the connections share.
 
 import { FanwireError } from '../../errors.ts'
+import { ownCopy } from '../event/names.ts'
 import type { Position } from '../event/position.ts'
 import type { ChannelLog, RetentionOf } from '../log/log.ts'
 import { Channel, type ChannelEnvironment, type ChannelHolds } from './channel.ts'
@@ -108,9 +109,9 @@ export class Hub implements ChannelHolds {
     let entry = this.#channels.get(name)
     if (entry === undefined) {
       if (this.#channels.size >= this.options.maxFollowed) this.#makeRoom()
-      const channel = new Channel(name, this.#environment)
+      const channel = new Channel(ownCopy(name), this.#environment)
       entry = { channel, opened: this.#opening.run(() => channel.open()) }
-      this.#channels.set(name, entry)
+      this.#channels.set(channel.name, entry)
     }
     const { channel, opened } = entry
     channel.hold()

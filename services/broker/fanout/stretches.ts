@@ -89,6 +89,7 @@ export class Stretches {
 
   #keep(offset: number, framing: Framing, stretch: Stretch): void {
     this.#byFraming ??= new Map()
+    this.#memory.momentary(this)
     if ((this.#byFraming.get(framing)?.size ?? 0) >= MAX_STRETCHES) this.forget()
     const byOffset = this.#byFraming.get(framing)
     if (byOffset === undefined) this.#byFraming.set(framing, new Map([[offset, stretch]]))

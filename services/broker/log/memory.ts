@@ -24,6 +24,7 @@ import type {
   RetentionOf,
 } from './log.ts'
 import { ChannelEnded, LogUnavailable } from './log.ts'
+import { ownCopy } from '../event/names.ts'
 import { isSince, type Position, type Start } from '../event/position.ts'
 
 /** The maximum number of empty channels that nobody follows. Beyond it, the least recently used ones are dropped. */
@@ -186,7 +187,7 @@ export class MemoryLog implements ChannelLog {
     if (known !== undefined) return known
     const epoch = randomEpoch()
     const channel: Channel = {
-      name,
+      name: ownCopy(name),
       epoch,
       ended: [],
       over: false,
@@ -199,7 +200,7 @@ export class MemoryLog implements ChannelLog {
       follower: undefined,
       held: undefined,
     }
-    this.#channels.set(name, channel)
+    this.#channels.set(channel.name, channel)
     return channel
   }
 

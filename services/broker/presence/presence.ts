@@ -2,6 +2,7 @@
 
 import { setImmediate } from 'node:timers/promises'
 import type { Identity } from '../access/identity.ts'
+import { ownCopy } from '../event/names.ts'
 import { Allowance } from '../log/allowance.ts'
 import type { Logger } from '../logger.ts'
 import { repeat } from '../slices.ts'
@@ -145,11 +146,12 @@ export class Presence {
       if (known !== undefined) known.timer.refresh()
       else if (this.#mayVisit(channel) && this.enter(channel, user, who)) {
         const ms = this.#options.times?.visit ?? VISIT_MS
+        const own = ownCopy(channel)
         const timer = setTimeout(() => {
           this.#visits.delete(key)
-          this.leave(channel, user)
+          this.leave(own, user)
         }, ms).unref()
-        this.#visits.set(key, { channel, user, who, timer })
+        this.#visits.set(key, { channel: own, user, who, timer })
       }
     }
   }
@@ -180,7 +182,7 @@ export class Presence {
     const known = this.#rooms.get(channel)
     if (known !== undefined) return known
     const { store, grace } = this.#options
-    const room = new Room(channel, {
+    const room = new Room(ownCopy(channel), {
       store,
       grace,
       lease: this.#lease,
@@ -189,7 +191,7 @@ export class Presence {
       tag: () => `${this.#lease.id}/${++this.#tags}`,
       empty: empty => this.#forget(empty),
     })
-    this.#rooms.set(channel, room)
+    this.#rooms.set(room.channel, room)
     return room
   }
 

@@ -1,6 +1,7 @@
 // The state of the streams that this node has read, and when they expire.
 
 import { STREAMS } from '../../broker/control/channels.ts'
+import { ownCopy } from '../../broker/event/names.ts'
 import type { Start } from '../../broker/event/position.ts'
 import type { ChannelLog, Page } from '../../broker/log/log.ts'
 import { FanwireError } from '../../errors.ts'
@@ -54,7 +55,7 @@ export class Streams {
   #entry(channel: string): Entry {
     const entry = this.#known.get(channel) ?? { state: undefined, turn: Promise.resolve() }
     this.#known.delete(channel)
-    this.#known.set(channel, entry)
+    this.#known.set(ownCopy(channel), entry)
     dropOldest(this.#known, MAX_KNOWN)
     return entry
   }

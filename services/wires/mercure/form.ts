@@ -1,6 +1,7 @@
 // The form of a publish request, checked.
 
 import { isUtf8 } from 'node:buffer'
+import { ownCopy } from '../../broker/event/names.ts'
 import { BASE, hasUnseen, requireForeign, topicFault } from '../../broker/event/topics.ts'
 import { FanwireError, quote } from '../../errors.ts'
 
@@ -21,11 +22,14 @@ const LONGEST_NAME = 256
 /** A day, ms. */
 const LONGEST_RETRY_MS = 86_400_000
 
-/** Raises FW_BAD_ENCODING, FW_BAD_EVENT, FW_BAD_CHANNEL, FW_TOO_LARGE with more than `most` topics. */
+/**
+ * Its names are copies, which do not keep the form in memory. Raises FW_BAD_ENCODING, FW_BAD_EVENT, FW_BAD_CHANNEL,
+ * FW_TOO_LARGE with more than `most` topics.
+ */
 export function formOf(body: Buffer, most: number): Form {
   if (!isUtf8(body)) throw new FanwireError('FW_BAD_ENCODING', 'the form is not valid UTF-8')
   const fields = new URLSearchParams(body.toString())
-  const [canonical, ...others] = [...new Set(fields.getAll('topic'))]
+  const [canonical, ...others] = [...new Set(fields.getAll('topic').map(ownCopy))]
   if (canonical === undefined) throw bad('an update needs at least one topic')
   if (others.length >= most)
     throw new FanwireError('FW_TOO_LARGE', `an update may have at most ${most} topics`)
@@ -65,7 +69,7 @@ function checkedName(field: 'id' | 'type', value: string | null): string | undef
   if (field === 'id' && (value.startsWith('#') || value === 'earliest'))
     throw bad('id may not begin with #, nor be earliest: these are reserved for the hub')
   if (field === 'type' && value === 'mercure') throw bad('the type mercure is reserved for the hub')
-  return value
+  return ownCopy(value)
 }
 
 function checkedRetry(value: string | null): number | undefined {

@@ -101,6 +101,8 @@ function inPath(channel: string): string {
  */
 export class PushSink extends Writable {
   readonly #stream: ServerHttp2Stream
+  /** A closed stream does not name its session any more. */
+  readonly #session: Http2Session | undefined
   /** Headers of every pushed response, and of every promised request. */
   readonly #headers: OutgoingHttpHeaders
   readonly #request: OutgoingHttpHeaders
@@ -119,6 +121,7 @@ export class PushSink extends Writable {
   ) {
     super({ decodeStrings: false })
     this.#stream = stream
+    this.#session = stream.session
     this.#headers = headers
     this.#request = request
     this.#shared = shared
@@ -137,8 +140,8 @@ export class PushSink extends Writable {
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    const { session, aborted, rstCode } = this.#stream
-    if (this.#go !== undefined && session !== undefined) pushesOf.get(session)?.forget(this.#go)
+    const { aborted, rstCode } = this.#stream
+    if (this.#go !== undefined && this.#session !== undefined) pushesOf.get(this.#session)?.forget(this.#go)
     // Aborts the pushes of a client that is gone or was cut. One that was closed normally still receives those in flight.
     for (const pushed of aborted && rstCode !== constants.NGHTTP2_INTERNAL_ERROR ? this.#open : []) {
       pushed.close(constants.NGHTTP2_CANCEL)

@@ -3,6 +3,7 @@
 
 import { resolve } from 'node:path'
 import { type Draft, encodeEvent, type LogEvent } from '../../event/event.ts'
+import { ownCopy } from '../../event/names.ts'
 import { isSince, type Position, type Start } from '../../event/position.ts'
 import type { Logger } from '../../logger.ts'
 import { Allowance } from '../allowance.ts'
@@ -280,8 +281,8 @@ export class FileLog implements ChannelLog {
       if (this.#unwritten.delete(known)) this.#unwritten.add(known)
       return known
     }
-    const channel = new FileChannel(name, this.#open().epochOf(name), this.#now())
-    this.#channels.set(name, channel)
+    const channel = new FileChannel(ownCopy(name), this.#open().epochOf(name), this.#now())
+    this.#channels.set(channel.name, channel)
     this.#unwritten.add(channel)
     for (const other of this.#unwritten) {
       if (this.#unwritten.size <= MAX_UNWRITTEN) break

@@ -68,6 +68,18 @@ t.test('publishing to a channel does not count as reading it', async t => {
   t.equal(channel.lastRead, 0)
 })
 
+t.test('a quiet channel drops its encoded stretches', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const channel = await hub.open('a')
+  const listener = await listen(hub, 'a', e1(0))
+  log.add('a', drafts(1, KILOBYTE))
+  await until('the listener has the event', () => listener.lines.length === 1)
+  t.ok(channel.stretches.size > KILOBYTE.data.length, 'as long as others may need it')
+  await until('dropped', () => channel.stretches.size === 0)
+  t.equal(hub.stats().memory, channel.recent.size, 'the event itself stays')
+})
+
 t.test('encoded stretches count as memory too', async t => {
   const at = async (memory: number) => {
     const log = new ScriptedLog()
