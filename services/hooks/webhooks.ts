@@ -83,6 +83,8 @@ export class Webhooks {
     if (this.#tail !== undefined || this.#closed || this.#webhooks.size === 0) return this.#update()
     const { log, config } = this.#context
     this.#poster = new Poster(new Addresses(config.hooksPrivate))
+    // A node that takes over the sending would stop for as long as its library loads.
+    void this.#poster.load()
     this.#tail = new Tail({
       log,
       channel: HOOKS,
