@@ -16,7 +16,7 @@ t.setTimeout(600_000)
 process.setMaxListeners(50)
 
 /** A client without new events for this long, ms, has given up. The longest retry delay of any client is about 8 s. */
-const PATIENCE = 30_000
+const PATIENCE = 60_000
 
 interface Hosted {
   readonly client: Client

@@ -25,7 +25,7 @@ interface Result {
 }
 
 const bench = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
-  runNode({ args: ['bench', ...args], env, within: 60_000 })
+  runNode({ args: ['bench', ...args], env, within: 200_000 })
 
 const folder = temporaryFolder()
 let files = 0

@@ -10,7 +10,7 @@ import { startSingle } from '../faults/world.ts'
 import { BUILT } from '../support/node.ts'
 
 // It takes about 40 s, and longer on a busy machine.
-t.setTimeout(300_000)
+t.setTimeout(600_000)
 
 const world = await startSingle({ seed: 1, built: BUILT, lives: true, say: text => t.comment(text) })
 t.teardown(() => world.close())

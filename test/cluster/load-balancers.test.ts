@@ -16,6 +16,7 @@ import {
   startTopology,
   type Upstream,
 } from '../../infra/local/topology.ts'
+import { freePort } from '../../infra/local/ports.ts'
 import {
   ALL_WIRES,
   type Client,
@@ -37,7 +38,7 @@ const STREAMS = ALL_WIRES.filter(wire => wire.streams)
 const KINDS = await availableBalancers(t)
 
 /** How long a stopping edge still listens, ms. */
-const NOTICE = 3000
+const NOTICE = 8000
 const topology = await startTopology({
   edges: 3,
   writers: 2,
@@ -231,16 +232,17 @@ for (const kind of KINDS) {
     post.write(`${JSON.stringify({ channel, data: 0 })}\n`)
     const [answer] = (await answered) as [IncomingMessage]
     t.equal(answer.statusCode, 200)
-    const lines: string[] = []
-    answer.setEncoding('utf8').on('data', text => lines.push(...text.trim().split('\n')))
+    let received = ''
+    answer.setEncoding('utf8').on('data', text => (received += text))
+    const lines = () => received.split('\n').slice(0, -1)
     for (let n = 1; n <= 3; n++) {
-      while (lines.length < n) await once(answer, 'data')
+      while (lines().length < n) await once(answer, 'data')
       if (n < 3) post.write(`${JSON.stringify({ channel, data: n })}\n`)
     }
     post.end()
     await once(answer, 'end')
-    t.equal(lines.length, 3)
-    for (const line of lines) t.match(JSON.parse(line), { channel, id: String })
+    t.equal(lines().length, 3)
+    for (const line of lines()) t.match(JSON.parse(line), { channel, id: String })
   })
 
   t.test(`${kind}: node errors reach the client, and metrics stay private`, async t => {
@@ -419,8 +421,7 @@ for (const kind of KINDS) {
     }
     t.ok(edge.running, 'it kept running')
     stays?.cut()
-    await edge.exit
-    await edge.restart()
+    await edge.restart('SIGKILL')
   })
 }
 
@@ -492,11 +493,12 @@ async function fake(
   answer: RequestListener,
 ): Promise<{ port: number; received: string[]; close(): void }> {
   const received: string[] = []
+  // freePort: no other process listens there after the fake has closed.
   const server = createServer((request, reply) => {
     if (request.url === '/readyz') return void reply.end('{}')
     received.push(`${request.method} ${request.url}`)
     request.resume().on('end', () => answer(request, reply))
-  }).listen(0, '127.0.0.1')
+  }).listen(await freePort(), '127.0.0.1')
   await once(server, 'listening')
   const close = () => {
     server.close()

@@ -94,7 +94,7 @@ t.test('members of a killed, paused or stopped node leave once, and return when 
   await until('the application is notified', () => application.taken.includes('presence.joined room:load l5'))
   await first.kill()
   second.signal('SIGSTOP')
-  await until('only the members of the third node are left', async () => (await users()) === MEMBERS, 40_000)
+  await until('only the members of the third node are left', async () => (await users()) === MEMBERS)
   clearInterval(load)
   second.signal('SIGCONT')
   await until('the members of the second node are back', async () => (await users()) === 2 * MEMBERS)
@@ -159,6 +159,8 @@ t.test('a Redis that lost everything causes no leave', async t => {
 })
 
 t.test('a stopping node hands over the sending of webhooks', async t => {
+  // Redis has lost which node sends: without this, the new node could be the first to claim it.
+  t.equal(await senderOf([third]), third)
   const fourth = await startNode({ env })
   nodes.push(fourth)
   t.equal(await senderOf([third, fourth]), third)

@@ -95,6 +95,8 @@ async function end(client: Client): Promise<{ code?: number; retry?: number }> {
 t.test('two workers serve as one node', async t => {
   const node = await start()
   t.teardown(() => node.kill())
+  // The line of a worker may be written after that of the primary.
+  await until('both workers have logged that they are ready', () => workersOf(node).size === 2)
   const [first, second] = [...workersOf(node).values()]
   let published = 0
 
@@ -117,8 +119,11 @@ t.test('two workers serve as one node', async t => {
     published += 50
     for (const { wire, client } of opened) t.same(await take(client, 50), ids, wire.name)
 
-    const { readers: count } = JSON.parse(await get(node, '/v1/channels/both'))
-    t.equal(count, opened.length, 'and are counted on both')
+    // A worker that does not answer within a second is not counted.
+    await until('the readers are counted on both', async () => {
+      const { readers: count } = JSON.parse(await get(node, '/v1/channels/both'))
+      return count === opened.length
+    })
     for (const { client } of opened) client.cut()
   })
 
@@ -126,10 +131,14 @@ t.test('two workers serve as one node', async t => {
     const opened = await readers(node, 'sums')
     published += (await publish(node, 'sums', 3)).length
     published += (await publish(node, 'sums', 4)).length
-    // Wait until both workers have released the readers of the previous test.
-    while (metric(await get(node, '/metrics'), 'fanwire_readers') !== opened.length);
+    let text = ''
     for (let n = 0; n < 4; n++) {
-      const text = await get(node, '/metrics')
+      // Both workers have released the readers of the previous test, and have answered within a second.
+      await until('both workers are in the sum, and their last probes are new', async () => {
+        text = await get(node, '/metrics')
+        const isNew = metric(text, 'fanwire_probe_age_seconds') < 4
+        return isNew && metric(text, 'fanwire_readers') === opened.length
+      })
       for (const { name } of STREAMS) {
         t.equal(metric(text, `fanwire_connections{wire="${name}"}`), 2 * CLIENTS, name)
       }
@@ -150,13 +159,14 @@ t.test('two workers serve as one node', async t => {
     await get(node, '/healthz', agent)
     const asked = JSON.parse(await node.logged(/"path":"\/healthz"/)).pid as number
     const other = asked === first ? second : first
-    const before = await get(node, '/metrics', agent)
     process.kill(other as number, 'SIGSTOP')
     const during = await get(node, '/metrics', agent)
     process.kill(other as number, 'SIGCONT')
     t.equal(metric(during, 'fanwire_appends_total{result="appended"}'), published)
-    const sockets = [before, during].map(text => metric(text, 'process_open_fds'))
-    t.ok((sockets[1] as number) < (sockets[0] as number), 'its open descriptors are not counted')
+    const sockets = metric(during, 'process_open_fds')
+    await until('its open descriptors are counted again, as they were not meanwhile', async () => {
+      return metric(await get(node, '/metrics', agent), 'process_open_fds') > sockets
+    })
   })
 
   await t.test('when one is killed, its readers resume and the other is unaffected', async t => {
@@ -188,9 +198,10 @@ t.test('two workers serve as one node', async t => {
     }
 
     t.match(JSON.parse(await node.logged(/a worker replaced/)), { worker: 3 })
-    const served = node.logged(/"worker":3,.*"path":"\/healthz"/)
-    for (let n = 0; n < 2; n++) t.match(JSON.parse(await get(node, '/healthz')), { ok: true })
-    await served
+    await until('the new worker serves', async () => {
+      t.match(JSON.parse(await get(node, '/healthz')), { ok: true })
+      return node.logs.some(line => /"worker":3,.*"path":"\/healthz"/.test(line))
+    })
     t.equal(
       metric(await get(node, '/metrics'), 'fanwire_appends_total{result="appended"}') >= published - 40,
       true,

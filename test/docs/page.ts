@@ -119,13 +119,11 @@ export class Page {
   async finish(): Promise<void> {
     for (const { block, output } of this.#followers) {
       const text = block.flags.get('follows') ?? ''
-      await until(
-        `${placeOf(block)} prints ${JSON.stringify(text)}`,
-        () => output().includes(text),
-        30_000,
-      ).catch(error => {
-        throw new Error(`${error instanceof Error ? error.message : error}; it printed:\n${output()}`)
-      })
+      await until(`${placeOf(block)} prints ${JSON.stringify(text)}`, () => output().includes(text)).catch(
+        error => {
+          throw new Error(`${error instanceof Error ? error.message : error}; it printed:\n${output()}`)
+        },
+      )
     }
   }
 

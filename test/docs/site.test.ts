@@ -16,7 +16,7 @@ import { anchorsOf, documents } from './blocks.ts'
 import { anchorOf, documentedRoutes, generated, routesOfNode } from './reference.ts'
 import { buildSite, serveSite } from './site.ts'
 
-t.setTimeout(300_000)
+t.setTimeout(600_000)
 
 t.test('the reference equals the output of `npm run docs`', async t => {
   for (const [path, texts] of Object.entries(generated())) {
@@ -86,14 +86,19 @@ async function searches(t: Test, browser: Browser, url: string, every: number): 
   const search = async () => {
     const page = await browser.newPage()
     await page.goto(url)
-    await page.locator('.DocSearch-Button').first().click()
+    // A click before the page's script has run opens nothing.
+    await until('the search box opens', async () => {
+      if (await page.locator('.VPLocalSearchBox').isVisible()) return true
+      await page.locator('.DocSearch-Button').first().dispatchEvent('click')
+      return false
+    })
     for (const [text = '', link = ''] of next) t.match(await results(page, text, link), [link], text)
     await page.close()
   }
   await Promise.all(Array.from({ length: WINDOWS }, search))
 }
 
-/** `[expected]` once it is among the first three results of a search; after 10 s without it, all results. */
+/** `[expected]` once it is among the first three results of a search; after a long time without it, all results. */
 async function results(page: Page, text: string, expected: string): Promise<string[]> {
   await page.locator('.VPLocalSearchBox input.search-input').fill(text)
   const look = () =>
@@ -101,7 +106,7 @@ async function results(page: Page, text: string, expected: string): Promise<stri
       `[...document.querySelectorAll('.VPLocalSearchBox a.result')].slice(0, 3).map(each => each.getAttribute('href'))`,
     )
   const found = async () => (await look()).includes(expected)
-  return until(`a search for ${text}`, found, 10_000).then(() => [expected], look)
+  return until(`a search for ${text}`, found).then(() => [expected], look)
 }
 
 async function fitsPhone(t: Test, browser: Browser, url: string): Promise<void> {

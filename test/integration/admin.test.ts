@@ -54,6 +54,15 @@ const [first, second, third] = nodes
 const { get, post } = client(first)
 const asAdmin = (path: string, body?: unknown) => post(path, body, ADMIN)
 const look = async (path: string) => (await get(path, ADMIN)).body
+/** A list to which all nodes contributed: a busy one may not answer in time. */
+const lookAtAll = async (path: string) => {
+  let list = await look(path)
+  await until('all nodes answer', async () => {
+    if ((list.silent as unknown[]).length > 0) list = await look(path)
+    return (list.silent as unknown[]).length === 0
+  })
+  return list
+}
 await until('all nodes know of each other', () =>
   nodes.every(node => node.app.fanwire.nodes.list().length === 3),
 )
@@ -67,13 +76,12 @@ t.test('the lists of one node cover all nodes', async t => {
   t.equal(((await look('/v1/admin/nodes')).nodes as unknown[]).length, 3)
   await reads(second, 'list')
   await reads(third, 'list')
-  const { connections, silent } = await look('/v1/admin/connections?user=list')
-  t.strictSame(silent, [])
+  const { connections } = await lookAtAll('/v1/admin/connections?user=list')
   t.strictSame(
     (connections as { node: string }[]).map(({ node }) => node).sort(),
     [second, third].map(node => node.app.fanwire.nodes.id).sort(),
   )
-  t.match(await look('/v1/admin/channels?match=inbox:list'), { channels: [{ readers: 2, nodes: 2 }] })
+  t.match(await lookAtAll('/v1/admin/channels?match=inbox:list'), { channels: [{ readers: 2, nodes: 2 }] })
 
   const [id = ''] = await third.append('inbox:list', '1')
   await until('both readers have it', async () => {

@@ -132,7 +132,12 @@ t.test('all nodes answer a question, and a dead one is named', async t => {
   t.equal(other.entries.length, 4)
 
   await c.log.close()
-  const fewer = await a.questions.ask('channels', {}, { timeout: 500 })
+  const ask = () => a.questions.ask('channels', {}, { timeout: 500 })
+  let fewer = await ask()
+  await until('the others answer in time', async () => {
+    if (fewer.silent.length > 1) fewer = await ask()
+    return fewer.silent.length <= 1
+  })
   t.strictSame(
     fewer.silent.map(({ id }) => id),
     [c.nodes.id],

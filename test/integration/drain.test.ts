@@ -34,7 +34,7 @@ const overHttp1: Upload = async (node, channel, begun) => {
   })
   socket.on('data', data => {
     text += data
-    if (text.includes('"id"')) begun()
+    if (data.includes('"id"')) begun()
   })
   socket.write(
     'POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n' +
@@ -106,7 +106,7 @@ async function stopsWell(t: Test, upload: Upload, late = false): Promise<void> {
       REDIS_URL: redis.url,
       FANWIRE_H2C_PORT: '0',
       FANWIRE_DRAIN: '100ms',
-      FANWIRE_DRAIN_NOTICE: late ? '1s' : '0',
+      FANWIRE_DRAIN_NOTICE: late ? '5s' : '0',
     },
   })
   t.teardown(() => node.kill())

@@ -97,9 +97,9 @@ t.test('the official client follows a stream over a restart, and on another node
   await last.closed
   t.strictSame(read, [1, 2, 3, 4])
   t.ok(last.streamClosed, 'the reader on one node learns that the stream is closed')
-  t.ok(
-    (await stream({ url: at(other, path), live: false, offset })).streamClosed,
+  await until(
     'a later reader on the other node learns it too',
+    async () => (await stream({ url: at(other, path), live: false, offset })).streamClosed,
   )
 })
 

@@ -53,7 +53,7 @@ t.test(
 )
 
 t.test('a quiet channel loses its expired idempotency keys, and nothing else', async t => {
-  const options = redisLogOptions(redis.url, { idempotencyWindow: 100 })
+  const options = redisLogOptions(redis.url, { idempotencyWindow: 5000 })
   const log = await openRedisLog(t, options)
   const key = (suffix: string) => `${options.prefix}:{quiet}:${suffix}`
   const keyed = (n: number) => draft(n, { idempotencyKey: `k${n}` })

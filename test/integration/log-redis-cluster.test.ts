@@ -5,7 +5,7 @@ import { LogRefused, LogUnavailable } from '../../services/broker/log/log.ts'
 import { RedisLog, type RedisLogOptions } from '../../services/broker/log/redis/log.ts'
 import { slotOf } from '../../services/broker/log/redis/slots.ts'
 import { append, draft, drafts, record } from '../contract/log.ts'
-import { startCluster } from '../support/redis-groups.ts'
+import { NODE_TIMEOUT_MS, startCluster } from '../support/redis-groups.ts'
 import { type RedisServer, startRedis } from '../support/redis-server.ts'
 import { openRedisLog, redisContract, redisLogOptions, works } from '../support/redis-logs.ts'
 import { storm } from '../support/redis-storm.ts'
@@ -50,11 +50,18 @@ t.test('many channels are followed and compared across all masters', async t => 
     await recorder.reaches(heads[i] ?? { epoch: '', offset: 0 })
   for (const recorder of recorders) if (recorder.faults.length || recorder.gaps.length) t.fail('a gap')
   await until('the probe succeeds', () => works(log))
-  t.ok(log.reconnects >= 3)
+  await until('all feeds have reconnected', () => log.reconnects >= 3)
 })
 
 t.test('a probe covers every master; an unavailable one is named and fails its own channels', async t => {
-  const log = await openRedisLog(t, options({ timeout: 400 }))
+  // No replica takes over while its master is paused.
+  const nodeTimeout = (ms: number) =>
+    Promise.all(
+      cluster.servers.map(each => cluster.raw(each).call('CONFIG', 'SET', 'cluster-node-timeout', ms)),
+    )
+  t.teardown(() => nodeTimeout(NODE_TIMEOUT_MS))
+  await nodeTimeout(60_000)
+  const log = await openRedisLog(t, options({ timeout: 5000 }))
   await log.probe()
   for (const name of SPREAD) {
     const server = await cluster.owner(slotOf(name))
@@ -136,9 +143,11 @@ t.test('a replica takes over in an orderly failover, and hands back', async t =>
   await events.end()
   const [log] = logs as [RedisLog]
   await watch.reaches(await append(log, watched, drafts(1)))
-  const { reads } = log
-  await watch.reaches(await append(log, watched, drafts(1)))
-  t.equal(log.reads, reads, 'messages arrive again, so that nothing is read')
+  await until('messages arrive again, so that nothing is read', async () => {
+    const { reads } = log
+    await watch.reaches(await append(log, watched, drafts(1)))
+    return log.reads === reads
+  })
   for (const log of logs) await until('the probe succeeds', () => works(log))
 })
 

@@ -14,7 +14,7 @@ import { until } from '../support/until.ts'
 
 /** The log output of a node that cannot start and exits. */
 async function refusal(t: Test, url: string): Promise<string> {
-  const command = readConfig([], { REDIS_URL: url, FANWIRE_LOG_TIMEOUT: '1s' })
+  const command = readConfig([], { REDIS_URL: url, FANWIRE_LOG_TIMEOUT: '5s' })
   if (!('config' in command)) throw new Error('no config')
   const printed: string[] = []
   const console = t.capture(
@@ -92,7 +92,7 @@ t.test('W7: a Redis that is loading its data is reported as such', async t => {
   t.teardown(() => redis.stop())
   const control = new Redis(redis.url, { enableReadyCheck: false, retryStrategy: () => 20 })
   control.on('error', () => {})
-  const keys = Array.from({ length: 1500 }, (_, i) => [`key-${i}`, 'x'.repeat(100)] as const)
+  const keys = Array.from({ length: 3000 }, (_, i) => [`key-${i}`, 'x'.repeat(100)] as const)
   await control.mset(...keys.flat())
   await control.save()
   const back = redis.restart()

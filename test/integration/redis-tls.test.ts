@@ -37,7 +37,7 @@ t.test('a node uses a server with a password and a database over TLS', async t =
   t.teardown(() => redis.stop())
   const url = `${redis.url.replace('//', `//:${encodeURIComponent('s3cret/%')}@`)}/3`
   await serves(t, url)
-  const { code, output } = await runNode({ env: { REDIS_URL: url, FANWIRE_LOG_TIMEOUT: '1s' } })
+  const { code, output } = await runNode({ env: { REDIS_URL: url, FANWIRE_LOG_TIMEOUT: '5s' } })
   t.equal(code, 1)
   t.match(output, /self-signed certificate/)
   t.notMatch(output, /s3cret/)
@@ -62,7 +62,7 @@ t.test('a node uses a server that requires the client certificate in its setting
   const own = { FANWIRE_REDIS_TLS_CERT: tls.cert, FANWIRE_REDIS_TLS_KEY: tls.key }
   await serves(t, redis.url, { ...ca, ...own })
   const run = (env: Readonly<Record<string, string>>) =>
-    runNode({ env: { REDIS_URL: redis.url, FANWIRE_LOG_TIMEOUT: '1s', ...env } })
+    runNode({ env: { REDIS_URL: redis.url, FANWIRE_LOG_TIMEOUT: '5s', ...env } })
   for (const [env, code, message] of [
     [ca, 1, /the log cannot be/],
     [own, 1, /self-signed certificate/],
@@ -88,7 +88,7 @@ t.test('a node uses sentinels that require a password', async t => {
   const group = await startSentinel(1, 's3cret', { sentinelPassword: 'watch word' })
   t.teardown(() => group.stop())
   await serves(t, group.url, { FANWIRE_SENTINEL_PASSWORD: 'watch word' })
-  const { code, output } = await runNode({ env: { REDIS_URL: group.url, FANWIRE_LOG_TIMEOUT: '1s' } })
+  const { code, output } = await runNode({ env: { REDIS_URL: group.url, FANWIRE_LOG_TIMEOUT: '5s' } })
   t.equal(code, 1)
   t.match(output, /no sentinel answers: .*NOAUTH/)
   t.notMatch(output, /s3cret|watch word|retry is disabled/)

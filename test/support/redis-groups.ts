@@ -46,6 +46,10 @@ export interface ClusterGroup extends Group {
 
 const MASTER = 'fanwire-test'
 
+/** How long a server may be silent before the others replace it, ms: longer than a busy machine delays it. */
+export const NODE_TIMEOUT_MS = 5000
+const DOWN_AFTER_MS = 3000
+
 /** Clients that control the servers. */
 function clients(password = '', tls = false) {
   const known = new Map<RedisServer, Redis>()
@@ -138,7 +142,7 @@ export async function startSentinel(
     servers.push(await startRedis({ ...secure, args: [...usual, '--replicaof', `127.0.0.1 ${first.port}`] }))
     const config = [
       `sentinel monitor ${MASTER} 127.0.0.1 ${first.port} ${Math.ceil(count / 2)}`,
-      `sentinel down-after-milliseconds ${MASTER} 1000`,
+      `sentinel down-after-milliseconds ${MASTER} ${DOWN_AFTER_MS}`,
       `sentinel failover-timeout ${MASTER} 1500`,
       `sentinel auth-pass ${MASTER} "${password}"`,
       ...(sentinelPassword === ''
@@ -175,7 +179,14 @@ export async function startCluster(
     buses.map(bus => ({
       ...more,
       args: [
-        ...['--cluster-enabled', 'yes', '--cluster-port', `${bus}`, '--cluster-node-timeout', '1000'],
+        ...[
+          '--cluster-enabled',
+          'yes',
+          '--cluster-port',
+          `${bus}`,
+          '--cluster-node-timeout',
+          `${NODE_TIMEOUT_MS}`,
+        ],
         ...['--repl-diskless-sync-delay', '0', '--cluster-replica-validity-factor', '0'],
         ...(more.args ?? []),
       ],

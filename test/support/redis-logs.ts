@@ -15,7 +15,7 @@ export const redisLogOptions = (url: string, more: Partial<RedisLogOptions> = {}
   prefix: `fw:t${randomBytes(6).toString('hex')}`,
   retentionOf: () => RETENTION,
   idempotencyWindow: 60_000,
-  timeout: 3000,
+  timeout: 10_000,
   logger: silent,
   ...more,
 })

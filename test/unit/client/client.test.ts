@@ -120,7 +120,7 @@ t.test('a wire that opens and stays silent is replaced by the next one', async t
     if (request.url?.startsWith('/v1/sse')) response.write('data: {"open":{"cursor":"e-0"}}\n\n')
     else response.end('{"events":[],"cursor":"e-0"}')
   })
-  const fanwire = client(await listen(mute), { wires: ['sse', 'poll'], timing: { silence: 300, open: 400 } })
+  const fanwire = client(await listen(mute), { wires: ['sse', 'poll'], timing: { silence: 300 } })
   t.teardown(() => [fanwire.close(), mute.close(), mute.closeAllConnections()])
   const states: string[] = []
   fanwire.on('state', state => states.push(state.name === 'connected' ? state.wire : state.name))

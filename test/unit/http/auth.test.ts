@@ -101,7 +101,7 @@ t.test(
     t.equal(answer.statusCode, 503)
     answer.destroy()
     const stranger = new WebSocket(`ws://127.0.0.1:${node.port}/v1/ws`)
-    await once(stranger, 'open')
+    await once(stranger, 'message')
     stranger.send(JSON.stringify({ ref: 1, auth: { token } }))
     const [reply] = await once(stranger, 'message')
     t.match(JSON.parse(String(reply)), { ref: 1, error })

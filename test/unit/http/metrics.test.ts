@@ -51,6 +51,7 @@ t.test('appends and replays are counted and timed, including failures', async t 
 })
 
 t.test("the hub's counters are read on request", async t => {
+  const began = performance.now()
   const { app, health } = await startApp(t)
   const stats = app.fanwire.hub.connections.wires.of('sse')
   stats.connections = 3
@@ -66,7 +67,8 @@ t.test("the hub's counters are read on request", async t => {
   t.match(body, /^fanwire_channels_followed 1$/m)
   t.match(body, /^fanwire_readers 0$/m)
   t.match(body, /^fanwire_ready 1$/m)
-  t.match(body, /^fanwire_probe_age_seconds 0(\.\d+)?$/m)
+  const age = Number(/^fanwire_probe_age_seconds (\d+(\.\d+)?)$/m.exec(body)?.[1])
+  t.ok(age * 1000 <= performance.now() - began, `${age} s`)
   stats.deliveries = 13
   health.drain()
   const later = (await app.inject('/metrics')).body
@@ -133,6 +135,9 @@ t.test('the event loop of an idle node has no delay', async t => {
     return Number(/^nodejs_eventloop_lag_min_seconds (\S+)$/m.exec(body)?.[1])
   }
   await lag()
-  await new Promise(resolve => setTimeout(resolve, 400))
-  t.ok((await lag()) < 0.09, 'the interval between two samples does not count as delay')
+  // On a busy machine the node may not be idle at once. The interval, if it counted, would always be 0.1 s or more.
+  await until('the interval between two samples does not count as delay', async () => {
+    await new Promise(resolve => setTimeout(resolve, 400))
+    return (await lag()) < 0.09
+  })
 })

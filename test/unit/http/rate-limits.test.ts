@@ -86,7 +86,8 @@ async function start(t: Test, settings: Settings, rules?: string): Promise<Node>
 async function connectWs(t: Test, node: Node, headers: Record<string, string> = {}, from?: string) {
   const socket = new WebSocket(`ws://127.0.0.1:${node.port}/v1/ws`, { headers, localAddress: from })
   t.teardown(() => socket.terminate())
-  await once(socket, 'open')
+  // The node's first message is no answer.
+  await once(socket, 'message')
   return {
     socket,
     async say(command: object) {

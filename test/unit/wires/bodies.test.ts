@@ -98,12 +98,13 @@ t.test('H1: over HTTP/2 a stopping node resets its streams after the goodbye', a
     t.equal(await ended, reset)
     t.match(text(), /x{300000}[^]*(: 1001 the node is stopping|"code":1001,.*\})\n$/)
   }
+  const closed = new Promise<void>(resolve => session.once('close', resolve))
   own.app.fanwire.health.drain()
   const late = await read('/v1/sse?channel=news')
   t.equal(late.status, 200)
   t.equal(await late.ended, reset)
   t.match(late.text(), /^retry: \d+\n: FW_DRAINING: .*\n$/)
-  await once(session, 'close')
+  await closed
 })
 
 t.test('H1: fetch in Node detects a broken stream, even one with only a retry hint', async t => {

@@ -124,6 +124,7 @@ t.test(
     client.send_event('pusher:subscribe', { channel: 'erased-p', cursor: 'earliest' })
     await until('subscribed', () => received.some(({ channel }) => channel === 'erased-p'))
     await publishAndErase('erased-p')
+    await until('the last arrives live', () => received.at(-1)?.data === 'after')
     client.send_event('pusher:unsubscribe', { channel: 'erased-p' })
     received.length = 0
     client.send_event('pusher:subscribe', { channel: 'erased-p', cursor: 'earliest' })

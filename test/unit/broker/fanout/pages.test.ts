@@ -363,7 +363,7 @@ t.test(
       poll('large', 10_000, () =>
         log.add('large', drafts(2, { ...low, data: Buffer.alloc(32 * 1024, '1') })),
       ),
-      poll('over', 200, () => log.add('over', drafts(1, low))),
+      poll('over', 700, () => log.add('over', drafts(1, low))),
     ])
     t.strictSame(counts, [3, 3, 64, 2, 1])
     t.equal(answered.at(-1), 'alone')

@@ -171,9 +171,9 @@ t.test('servers are not members, and anonymous clients are counted', async t => 
 
 t.test('a polling client is a member for a while', async t => {
   const w = world(t)
-  const node = w.node(0, 500)
+  const node = w.node(0, 1500)
   // Visits continue for longer than a single visit counts.
-  for (let i = 0; i < 30; i++) {
+  for (let i = 0; i < 80; i++) {
     node.visit(user('ann'), [ROOM, 'other'])
     await wait(20)
   }

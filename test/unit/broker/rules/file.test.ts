@@ -38,11 +38,19 @@ async function opened(
   return file
 }
 
+/** Replaces the file in one step: a file that is written in place may be read before it is complete. */
+async function replace(path: string, text: string): Promise<void> {
+  await writeFile(`${path}.new`, text)
+  await rename(`${path}.new`, path)
+}
+
 /** The rules after `act` has changed the file. */
 async function changed(file: RulesFile, act: () => Promise<unknown>): Promise<string | undefined> {
   const event = once(file, 'changed')
   await act()
   await event
+  // The change was noticed, perhaps before the file was complete.
+  await file.reload()
   return subscribeOf(file.current)
 }
 
@@ -83,7 +91,7 @@ t.test('an invalid file leaves the rules unchanged, and is reported once', async
   const refused: BadFileError[] = []
   file.on('refused', error => refused.push(error))
   const event = once(file, 'refused')
-  await writeFile(path, rule('everybody'))
+  await replace(path, rule('everybody'))
   await event
   t.equal(subscribeOf(file.current), 'user')
   t.match(file.problem?.message, /^1:35: channels\[0\]\.subscribe: "everybody"/)
@@ -147,7 +155,7 @@ t.test('without file events the file is read periodically, and on SIGHUP', async
   })
   const often = await opened(t, path, { settle: NEVER, interval: 20 })
   const event = once(often, 'changed')
-  await writeFile(path, rule('anyone'))
+  await replace(path, rule('anyone'))
   await event
   t.equal(subscribeOf(often.current), 'anyone')
   t.equal(subscribeOf(never.current), 'user')
@@ -271,7 +279,7 @@ t.test('problems of a large invalid file are reported with line and column', asy
   const file = await opened(t, path)
   const refusedFor = async (text: string) => {
     const event = once(file, 'refused')
-    await writeFile(path, text)
+    await replace(path, text)
     const [error] = (await event) as [BadFileError]
     t.equal(subscribeOf(file.current), 'user')
     return error.message
