@@ -90,9 +90,9 @@ export function clientsOf(port: number) {
 
 /**
  * pusher-js closes a socket that is closed already, and its WebSocket library then waits 30 s for an answer. The
- * process exits after 2 s instead, so that only tests with a process of their own may disconnect these clients.
+ * process exits after 5 s instead, so that only tests with a process of their own may disconnect these clients.
  */
 function disconnectAll(clients: readonly PusherClient[]): void {
   for (const client of clients) client.disconnect()
-  setTimeout(() => process.exit(), 2000).unref()
+  setTimeout(() => process.exit(), 5000).unref()
 }
