@@ -3,6 +3,7 @@
 
 import { URLPattern } from 'urlpattern-polyfill/urlpattern'
 import { FanwireError, quote } from '../../errors.ts'
+import { ownCopy } from './names.ts'
 import { parseTemplate } from './uri-template.ts'
 
 /** `template` matches the text itself, or an expansion of the text as a URI template. */
@@ -53,7 +54,7 @@ export function topicMatcher(type: MatchType, text: unknown): TopicMatcher {
   const name = `${type} ${text as string}`
   const found = known.get(name)
   if (found !== undefined) return found
-  const made = makeMatcher(type, text as string)
+  const made = makeMatcher(type, ownCopy(text as string))
   if (known.size >= MOST_KNOWN) known.clear()
   known.set(name, made)
   return made
