@@ -42,7 +42,8 @@ export const end: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { times
   }
   const taken = requireMedia(new Set(READERS.keys()), SEND)
   const requireTaken: onRequestHookHandler = function (request, reply, next) {
-    if (mediaType(request) === undefined) next()
+    // Some clients, such as `curl -d ''`, name a content type even without a body.
+    if (mediaType(request) === undefined || request.headers['content-length'] === '0') next()
     else taken.call(this, request, reply, next)
   }
 

@@ -120,6 +120,9 @@ t.test('a channel ends, with or without a last event', async t => {
   const { events } = (await ask('GET', '/v1/poll?channel=d')).body
   t.match(events, [{ type: 'x', tags: { lang: 'ko' }, data: 1 }])
   t.equal((await ask('POST', '/v1/channels/d/end', 1, { 'content-type': 'text/html' })).status, 415)
+  const form = { 'content-type': 'application/x-www-form-urlencoded', 'content-length': '0' }
+  t.equal((await ask('POST', '/v1/channels/e/end', undefined, form)).status, 201)
+  t.equal((await ask('POST', '/v1/channels/e/events', 1)).status, 409)
 })
 
 t.test('in bulk, duplicates in an ended channel get their first results', async t => {
