@@ -6,6 +6,11 @@ export function count(value: number): string {
     : new Intl.NumberFormat('en', { maximumFractionDigits: value < 10 ? 1 : 0 }).format(value)
 }
 
+/** A number of things, such as `1 event` or `2 events`. */
+export function counted(value: number, noun: string): string {
+  return `${count(value)} ${noun}${value === 1 ? '' : 's'}`
+}
+
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
 
 export function bytes(value: number): string {

@@ -313,7 +313,7 @@ async function inBrowser(browser: Browser): Promise<void> {
     t.equal((await fetch(url, { method: 'POST', headers, body: '{}' })).status, 202)
     await reconnecting
     await closed.append('room:1', '1')
-    await page.getByText('live · 1 events').waitFor()
+    await page.getByText('live · 1 event').waitFor()
     await page.close()
   })
 

@@ -4,7 +4,7 @@ import { useState } from 'preact/hooks'
 import costs from '../../../bench/results/costs.json'
 import { ApiError, get, publish, wordsOf } from '../api.ts'
 import { EventList } from '../event-list.tsx'
-import { bytes, count, duration } from '../format.ts'
+import { bytes, count, counted, duration } from '../format.ts'
 import { Figure, Panel, Problem } from '../parts.tsx'
 import { adminChannelPath, channelPath, epochOf, offsetOf, usePolled } from '../state.ts'
 import { type Column, Table } from '../table.tsx'
@@ -154,7 +154,7 @@ function Live({ channel }: { channel: string }) {
           <input type="search" value={text} onInput={event => setText(event.currentTarget.value)} />
         </label>
         <span class="dim" role="status">
-          {!on ? 'paused' : cursor === '' ? '' : `${tail.state} · ${count(tail.total)} events`}
+          {!on ? 'paused' : cursor === '' ? '' : `${tail.state} · ${counted(tail.total, 'event')}`}
         </span>
       </div>
       <EventList rows={rows} empty="No events yet." />
@@ -223,7 +223,7 @@ function Rule({ state }: { state: State }) {
           <>
             <dt>Kept</dt>
             <dd>
-              {count(history.events)} events, {duration(history.age)}, {bytes(history.bytes)}
+              {counted(history.events, 'event')}, {duration(history.age)}, {bytes(history.bytes)}
             </dd>
           </>
         )}

@@ -3,7 +3,7 @@
 import { useEffect, useState } from 'preact/hooks'
 import type { NodeStats } from '../../../services/broker/control/stats.ts'
 import { get } from '../api.ts'
-import { bytes, count, duration, ms, quantile } from '../format.ts'
+import { bytes, count, counted, duration, ms, quantile } from '../format.ts'
 import { Figure, Panel, Plot, Problem } from '../parts.tsx'
 import { usePolled } from '../state.ts'
 import { type Column, Table } from '../table.tsx'
@@ -97,7 +97,7 @@ function problemsOf({ nodes, silent }: Stats, samples: readonly Sample[]): strin
       'Readers received gaps in the last minute: they resumed after the log had dropped older events.',
     )
   const behind = sum(nodes.map(each => each.behind))
-  if (behind > 0) found.push(`${count(behind)} connections are blocked: their clients read too slowly.`)
+  if (behind > 0) found.push(`${counted(behind, 'connection')} blocked: the clients read too slowly.`)
   return found
 }
 

@@ -3,7 +3,7 @@
 import { useEffect, useState } from 'preact/hooks'
 import { type FanwireEvent, type Gap, get } from '../api.ts'
 import { EventList } from '../event-list.tsx'
-import { count, moment } from '../format.ts'
+import { count, counted, moment } from '../format.ts'
 import { Panel, Problem } from '../parts.tsx'
 import { channelPath, epochOf, offsetOf, replaceRoute, usePolled } from '../state.ts'
 import { useTail } from '../tail.ts'
@@ -167,7 +167,7 @@ function Replay({ channel, position, isHead }: { channel: string; position: stri
           </button>
         )}
         <span class="dim" role="status">
-          {run === undefined ? '' : `${tail.state} · ${count(tail.total)} events`}
+          {run === undefined ? '' : `${tail.state} · ${counted(tail.total, 'event')}`}
         </span>
       </div>
       {run !== undefined && <EventList rows={tail.rows} empty="Waiting for the first event." />}
