@@ -179,14 +179,8 @@ export async function startCluster(
     buses.map(bus => ({
       ...more,
       args: [
-        ...[
-          '--cluster-enabled',
-          'yes',
-          '--cluster-port',
-          `${bus}`,
-          '--cluster-node-timeout',
-          `${NODE_TIMEOUT_MS}`,
-        ],
+        ...['--cluster-enabled', 'yes', '--cluster-port', `${bus}`],
+        ...['--cluster-node-timeout', `${NODE_TIMEOUT_MS}`],
         ...['--repl-diskless-sync-delay', '0', '--cluster-replica-validity-factor', '0'],
         ...(more.args ?? []),
       ],

@@ -1,6 +1,7 @@
 // Tokens: users' JWTs (RFC 7519), verified with keys that are each bound to one algorithm. The token never chooses it.
 
 import { isObject } from '../event/json-values.ts'
+import { ownCopy } from '../event/names.ts'
 import type { Grants } from './grants.ts'
 import { ANONYMOUS, type Identity } from './identity.ts'
 import type { TokenKey, TokenKeys } from './jwks.ts'
@@ -188,8 +189,7 @@ function createKeyFinder(source: KeySource): (token: string) => TokenKey | Refus
     const key = keyOf(header, source)
     if ('reason' in key || header.length > LONGEST_KNOWN_HEADER) return key
     if (known.size >= MOST_KNOWN_HEADERS) known.clear()
-    // A separate string: a slice of the token would keep the whole token in memory.
-    known.set(Buffer.from(header).toString(), key)
+    known.set(ownCopy(header), key)
     return key
   }
 }

@@ -1,6 +1,7 @@
 // A cache of verified tokens, so that signatures are not verified at every poll. Times and revocations are checked every
 // time.
 
+import { ownCopy } from '../event/names.ts'
 import type { Claims, Refused } from './claims.ts'
 import type { Grants } from './grants.ts'
 import type { TokenKeys } from './jwks.ts'
@@ -81,8 +82,7 @@ export class VerifiedTokens {
 
   #keep(token: string, opened: Opened): void {
     if (this.#characters + token.length > this.#most / 2) this.#turn()
-    // A separate string: a slice of a URL or a header would keep the whole of it in memory.
-    this.#latest.set(Buffer.from(token).toString('latin1'), opened)
+    this.#latest.set(ownCopy(token), opened)
     this.#characters += token.length
     this.#timer ??= setInterval(() => this.#turn(), KEPT_MS).unref()
   }
